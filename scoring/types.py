@@ -1,0 +1,246 @@
+"""What flows: the records that pass from room to room and from process to process.
+
+All are frozen, small and plain (str, int, float, tuple, dict), so that they pickle fast and write as JSON without help. Rows never
+travel in them: a Slice names rows, a Receipt counts them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+Outcome = Literal["scored", "quarantined", "suppressed"]
+Route = Literal["gpu", "gpu-smaller-batch", "cpu", "backup-model"]
+Stage = Literal["plan", "read", "admit", "score"]
+Status = Literal["published", "published-with-warnings", "held", "paused", "failed", "refused", "skipped"]
+
+
+def canonical(value: Any) -> bytes:
+    """JSON with sorted keys and no blanks: the form that digests are taken of."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (hex) of the canonical JSON of a plain value."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Half-open [start, end) in UTC."""
+
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True)
+class File:
+    """One input file as it was when listed. `version` changes when the content may have (size and mtime_ns, or an ETag)."""
+
+    path: str
+    size: int
+    version: str
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """Rows of one file: the row groups (record batches) [start, stop), or the whole file when `groups` is None.
+
+    `first_row` is the position in the file of the first row. `rows` is None where only reading tells (CSV, JSON Lines).
+    """
+
+    path: str
+    version: str
+    groups: tuple[int, int] | None
+    first_row: int
+    rows: int | None
+    bytes: int
+
+    @property
+    def identity(self) -> list[Any]:
+        return [self.path, self.version, list(self.groups) if self.groups else None]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The unit of work, retry and resume. All fragments have one physical schema.
+
+    `fault` is set where planning already knows that a file cannot be scored ("unreadable: …", "duplicate of …"): the lane then
+    reads nothing and names the file in the quarantine.
+    """
+
+    partition: str
+    fragments: tuple[Fragment, ...]
+    fault: str | None = None
+
+    @property
+    def id(self) -> str:
+        """Digest of what the rows are, never of position, rank or order of arrival (first 32 hex of SHA-256)."""
+        return digest([self.partition, [f.identity for f in self.fragments], self.fault])[:32]
+
+    @property
+    def rows(self) -> int:
+        """Rows that the footers promise; 0 where unknown."""
+        return sum(f.rows or 0 for f in self.fragments)
+
+    @property
+    def bytes(self) -> int:
+        return sum(f.bytes for f in self.fragments)
+
+
+@dataclass(frozen=True)
+class Partition:
+    """The unit of publication. `key` is the output folder ("date=2026-01-01", nested with "/"), or "all" without Hive keys."""
+
+    key: str
+    files: tuple[File, ...]
+
+    @property
+    def input_digest(self) -> str:
+        """What the partition was made of: changes when a file comes, goes or is rewritten."""
+        return digest(sorted([f.path, f.version] for f in self.files))
+
+
+@dataclass(frozen=True)
+class Check:
+    """The one verdict type: validation, budget, drift, approval."""
+
+    name: str
+    subject: str
+    status: Literal["pass", "warn", "fail", "skip"]
+    severity: Literal["warn", "error"]
+    expected: str
+    actual: str
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows by outcome. A commutative monoid under +."""
+
+    scored: int = 0
+    quarantined: int = 0
+    suppressed: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.scored + other.scored, self.quarantined + other.quarantined, self.suppressed + other.suppressed)
+
+    @property
+    def total(self) -> int:
+        return self.scored + self.quarantined + self.suppressed
+
+
+@dataclass(frozen=True)
+class BadFile:
+    """A file, or some row groups of it, that could not be scored as a whole. `rows` is 0 where nobody can know them."""
+
+    path: str
+    stage: Stage
+    reason: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """An immutable file in the workspace. `key` is relative to the workspace root."""
+
+    key: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What one attempt at a slice did. It stands in the footer of the staged file, whose existence makes it true.
+
+    `reasons` counts quarantined rows by "stage:rule"; a row with two reasons counts under both. `seconds` is time by stage.
+    """
+
+    slice_id: str
+    partition: str
+    attempt: str
+    rows_in: int
+    counts: Counts
+    reasons: dict[str, int] = field(default_factory=dict)
+    bad_files: tuple[BadFile, ...] = ()
+    quarantine: tuple[StagedFile, ...] = ()
+    routes: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    device: str = ""
+    notes: tuple[str, ...] = ()
+    scores: StagedFile | None = None  # set by whoever found the file: a file cannot hold its own digest
+
+    def __post_init__(self) -> None:
+        if self.rows_in != self.counts.total:
+            raise AssertionError(
+                f"Slice {self.slice_id}: {self.rows_in} rows in, {self.counts.total} accounted for. This is a bug."
+            )
+
+    def to_json(self) -> str:
+        return canonical(asdict(self)).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Receipt:
+        """Raises: ValueError, TypeError or KeyError when the text is not a receipt."""
+        raw = json.loads(text)
+        raw["counts"] = Counts(**raw["counts"])
+        raw["bad_files"] = tuple(BadFile(**b) for b in raw["bad_files"])
+        raw["quarantine"] = tuple(StagedFile(**q) for q in raw["quarantine"])
+        raw["notes"] = tuple(raw["notes"])
+        raw["scores"] = StagedFile(**raw["scores"]) if raw["scores"] else None
+        return cls(**raw)
+
+
+FailureKind = Literal["input", "disk", "store", "model", "memory", "device-sticky", "device-lost", "bug"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A slice that a lane could not finish, as a record: exceptions do not cross processes (reliability note, decision 5).
+
+    `lane_usable` is False when the process must be replaced (a sticky CUDA error poisons every later call).
+    """
+
+    slice_id: str
+    attempt: str
+    kind: FailureKind
+    message: str
+    lane_usable: bool = True
+
+
+@dataclass(frozen=True)
+class PartitionRecord:
+    key: str
+    status: Status
+    rows: dict[str, int]
+    checks: tuple[Check, ...] = ()
+    version: int = 0
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The account of a run; `record.json`. Everything that is told about a run is rendered from this and the ledger."""
+
+    run_id: str
+    status: Status
+    rows: dict[str, int]
+    partitions: tuple[PartitionRecord, ...]
+    rates: dict[str, float]
+    stages: dict[str, float]
+    routes: dict[str, int]
+    devices: dict[str, int]
+    environment: dict[str, str]
+    reasons: dict[str, int] = field(default_factory=dict)
+    bad_files: tuple[BadFile, ...] = ()
+    notes: tuple[str, ...] = ()
+    fingerprint: str = ""
+    model: dict[str, str] = field(default_factory=dict)
+    started: str = ""
+    finished: str = ""
+    message: str = ""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2, sort_keys=True)
