@@ -1,0 +1,114 @@
+"""One device under one interface: move tensors there, run the model, bring float32 back; and what its errors mean.
+
+Knows torch; does not know rows, slices or policy. On CUDA, uploads run on a stream of their own from pinned memory, so that the
+next window travels while this one computes. `simulated` computes on the CPU but behaves like a GPU with a memory limit.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Literal
+
+import numpy as np
+import torch
+
+from scoring.engine.faults import DeviceLostError, Faults, StickyDeviceError
+from scoring.models import Encoded, Model
+from scoring.settings import Hardware
+from scoring.types import Route
+
+Fate = Literal["memory", "sticky", "lost", "disk", "row"]
+_LOST = (
+    "no CUDA-capable device",
+    "device(s) is/are busy or unavailable",
+    "GPU is lost",
+    "fallen off the bus",
+    "device unavailable",
+)
+
+
+def fate(error: BaseException) -> Fate:
+    """What an error from the device means: too big, process unusable, device gone, disk full, or the rows' own fault.
+
+    CUDA errors other than out-of-memory are sticky: the context is corrupt and the process must go (CUDA runtime API, error codes).
+    """
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error):
+        return "memory"
+    if isinstance(error, DeviceLostError) or any(text in str(error) for text in _LOST):
+        return "lost"
+    if isinstance(error, (StickyDeviceError, torch.AcceleratorError)) or "CUDA error" in str(error):
+        return "sticky"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "disk"
+    return "row"
+
+
+class Device:
+    """Where a model runs. `route` is what rows scored here are reported as."""
+
+    route: Route = "cpu"
+
+    def __init__(self, model: Model, faults: Faults) -> None:
+        self.model = model
+        self._faults = faults
+
+    @property
+    def name(self) -> str:
+        return "cpu"
+
+    def upload(self, rows: Encoded) -> Encoded:
+        return rows
+
+    def forward(self, rows: Encoded) -> np.ndarray:
+        """Scores, float32 (rows, outputs), in host memory.
+
+        Raises: whatever the model or the device raises; ask `fate` what it means.
+        """
+        self._faults.hit("device", rows.rows)
+        with torch.inference_mode():
+            return self.model.forward(rows.to(self.model.device)).cpu().numpy()
+
+
+class SimulatedDevice(Device):
+    route: Route = "gpu"
+
+    def __init__(self, model: Model, faults: Faults, limit_rows: int) -> None:
+        super().__init__(model, faults)
+        self._limit = limit_rows
+
+    @property
+    def name(self) -> str:
+        return "simulated"
+
+    def forward(self, rows: Encoded) -> np.ndarray:
+        if self._limit and rows.rows > self._limit:
+            raise torch.OutOfMemoryError(f"{rows.rows} rows on a simulated device that holds {self._limit}")
+        self._faults.hit("gpu", rows.rows)
+        return super().forward(rows)
+
+
+class CudaDevice(Device):
+    route: Route = "gpu"
+
+    def __init__(self, model: Model, faults: Faults) -> None:
+        super().__init__(model, faults)
+        self._copies = torch.cuda.Stream(model.device)
+
+    @property
+    def name(self) -> str:
+        return torch.cuda.get_device_name(self.model.device)
+
+    def upload(self, rows: Encoded) -> Encoded:
+        """Start the copy and wait for it on this thread only: the computing thread goes on with the window before."""
+        with torch.cuda.stream(self._copies):
+            there = rows.pin().to(self.model.device)
+        self._copies.synchronize()  # pinned memory may be reused by its allocator only after the copy
+        return there
+
+
+def open_device(model: Model, hardware: Hardware, faults: Faults) -> Device:
+    if model.device.type == "cuda":
+        return CudaDevice(model, faults)
+    if hardware.device == "simulated":
+        return SimulatedDevice(model, faults, hardware.simulated_rows)
+    return Device(model, faults)

@@ -1,0 +1,146 @@
+"""Rows in, scores out, whatever the device does: dynamic batches and the fallback ladder.
+
+device -> smaller batch -> CPU for the batch, or for the rest of the lane -> LaneError, and the state is kept. A batch that fails for
+another reason is bisected on the CPU, where an error costs no process, and only the rows at fault are given up. Which rung answered
+a row is counted as its route; no rung changes the order of rows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from scoring.batching.bisection import Bisection
+from scoring.batching.budget import Budget
+from scoring.engine.device import Device, fate
+from scoring.models import Encoded
+from scoring.settings import Fallback
+from scoring.types import FailureKind, Route
+
+
+class LaneError(Exception):
+    """This lane cannot finish the slice. `usable` is False when its process must be replaced."""
+
+    def __init__(self, kind: FailureKind, message: str, usable: bool = True) -> None:
+        super().__init__(message)
+        self.kind, self.message, self.usable = kind, message, usable
+
+
+@dataclass
+class Scored:
+    """`outputs` float32 (rows, outputs) in input order; rows named in `failed` (row -> reason) hold no score."""
+
+    outputs: np.ndarray
+    failed: dict[int, str] = field(default_factory=dict)
+    routes: Counter[Route] = field(default_factory=Counter)
+
+
+class Scorer:
+    """One device and, made on first need, its CPU stand-in (`make_cpu` loads and golden-checks it)."""
+
+    def __init__(self, device: Device, make_cpu: Callable[[], Device], budget: Budget, fallback: Fallback) -> None:
+        self.device = device
+        self.notes: list[str] = []
+        self._make_cpu = make_cpu
+        self._cpu: Device | None = device if device.route == "cpu" else None
+        self._budget = budget
+        self._fallback = fallback
+
+    def score(self, rows: Encoded) -> Scored:
+        """Score all rows.
+
+        Raises:
+            LaneError: the ladder has no rung left, or the device is unusable.
+        """
+        scored = Scored(np.empty((rows.rows, len(self.device.model.outputs)), np.float32))
+        start, retried = 0, False
+        while start < rows.rows:
+            count = min(self._budget.size, rows.rows - start)
+            smaller = self._batch(rows.narrow(start, count), start, scored, retried)
+            retried = retried or smaller
+            start += 0 if smaller else count
+        self._refuse_non_finite(scored)
+        return scored
+
+    def _batch(self, batch: Encoded, start: int, scored: Scored, retried: bool) -> bool:
+        """Score one batch into `scored`; True when it did not fit and the budget has been lowered to try again."""
+        began = time.perf_counter()
+        try:
+            out = self.device.forward(batch)
+        except Exception as error:
+            return self._fell(error, batch, start, scored)
+        self._budget.observe(batch.rows, time.perf_counter() - began)
+        scored.outputs[start : start + batch.rows] = out
+        scored.routes["gpu-smaller-batch" if retried and self.device.route == "gpu" else self.device.route] += batch.rows
+        return False
+
+    def _fell(self, error: Exception, batch: Encoded, start: int, scored: Scored) -> bool:
+        what, message = fate(error), f"{type(error).__name__}: {error}"
+        if what == "sticky":
+            raise LaneError("device-sticky", message, usable=False) from error
+        if what == "lost":
+            raise LaneError("device-lost", message, usable=False) from error
+        if what == "memory":
+            if self._fallback.batch and self._budget.out_of_memory(batch.rows):
+                self.notes.append(f"{self.device.name}: batch of {batch.rows} rows did not fit, now {self._budget.size}")
+                return True
+            self._to_cpu(batch, start, scored, message)
+            return False
+        self._bisect(batch, start, scored)
+        return False
+
+    def _to_cpu(self, batch: Encoded, start: int, scored: Scored, message: str) -> None:
+        if self.device.route == "cpu" or self._fallback.cpu == "never":
+            raise LaneError("memory", f"{batch.rows} rows do not fit on {self.device.name} and no fallback is allowed ({message})")
+        cpu = self._stand_in()
+        if self._fallback.cpu == "lane":
+            self.notes.append(f"{self.device.name} left for the CPU: {message}")
+            self.device = cpu
+        self._bisect(batch, start, scored, whole=True)
+
+    def _bisect(self, batch: Encoded, start: int, scored: Scored, whole: bool = False) -> None:
+        """Score a failing batch on the CPU piece by piece; `whole` tries it in one piece first."""
+        cpu = self._stand_in() if self.device.route == "cpu" or self._fallback.cpu != "never" else self.device
+        if whole and self._piece(cpu, batch, 0, batch.rows, start, scored) is None:
+            return
+        search = Bisection(batch.rows)
+        while asked := search.next():
+            reason = self._piece(cpu, batch, *asked, start, scored)
+            if reason is None:
+                search.passed()
+                continue
+            search.failed(reason)
+            if search.hopeless:
+                raise LaneError("model", f"The model raised on each of {len(search.bad)} rows tried one by one: {reason}")
+        scored.failed.update({start + row: reason for row, reason in search.bad.items()})
+
+    def _piece(self, device: Device, batch: Encoded, first: int, count: int, start: int, scored: Scored) -> str | None:
+        """Score some rows of a batch: None when done, else why not."""
+        try:
+            out = device.forward(batch.narrow(first, count))
+        except Exception as error:
+            what, message = fate(error), f"{type(error).__name__}: {error}"
+            if what in ("sticky", "lost"):
+                raise LaneError("device-sticky" if what == "sticky" else "device-lost", message, usable=False) from error
+            return message
+        scored.outputs[start + first : start + first + count] = out
+        scored.routes[device.route] += count
+        return None
+
+    def _refuse_non_finite(self, scored: Scored) -> None:
+        """NaN and infinity are not scores (law 4: never a silent null)."""
+        good = np.isfinite(scored.outputs).all(axis=1)
+        if good.all() and not scored.failed:
+            return
+        good[list(scored.failed)] = True  # these have their reason already; their outputs are uninitialised memory
+        for row in np.flatnonzero(~good):
+            scored.failed[int(row)] = "non-finite"
+
+    def _stand_in(self) -> Device:
+        if self._cpu is None:
+            self._cpu = self._make_cpu()
+        return self._cpu

@@ -1,0 +1,114 @@
+"""The fallback ladder: every rung answers every row with the same score, or names the row."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scoring.batching.budget import Budget
+from scoring.engine.device import Device, SimulatedDevice
+from scoring.engine.faults import Faults
+from scoring.engine.scorer import LaneError, Scorer
+from scoring.settings import Fallback, Fault
+
+CPU = torch.device("cpu")
+
+
+@dataclass
+class Rows:
+    x: torch.Tensor
+
+    @property
+    def rows(self) -> int:
+        return len(self.x)
+
+    def narrow(self, start, rows):
+        return Rows(self.x[start : start + rows])
+
+    def to(self, device):
+        return self
+
+    def pin(self):
+        return self
+
+
+class Doubling:
+    """Scores 2x; raises on any batch that holds 13, and answers NaN for 7."""
+
+    outputs = ("score",)
+    device = CPU
+
+    def encode(self, batch):
+        return Rows(torch.from_numpy(batch.column("x").to_numpy()))
+
+    def forward(self, encoded):
+        if (encoded.x == 13).any():
+            raise ValueError("thirteen")
+        return torch.where(encoded.x == 7, torch.nan, encoded.x * 2).float().unsqueeze(1)
+
+
+def scorer(fallback=None, limit=0, faults=(), size=64):
+    faults = Faults(faults)
+    gpu = SimulatedDevice(Doubling(), faults, limit)
+    return Scorer(gpu, lambda: Device(Doubling(), faults), Budget(floor=1, ceiling=1 << 16, size=size), fallback or Fallback())
+
+
+def rows(values) -> Rows:
+    return Rows(torch.tensor(values, dtype=torch.float64))
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.integers(0, 15), max_size=300), st.integers(0, 40), st.integers(1, 100))
+def test_whatever_the_memory_and_batches_each_row_has_its_own_answer(values, limit, size):
+    scored = scorer(limit=limit, size=size).score(rows(values))
+    assert {r for r in scored.failed} == {i for i, v in enumerate(values) if v in (7, 13)}
+    good = [i for i in range(len(values)) if i not in scored.failed]
+    assert scored.outputs[good, 0].tolist() == [2.0 * values[i] for i in good]
+    assert sum(scored.routes.values()) == sum(v != 13 for v in values)
+
+
+def test_out_of_memory_becomes_a_smaller_batch_and_is_said():
+    s = scorer(limit=10, size=64)
+    scored = s.score(rows(range(20, 120)))
+    assert scored.routes == {"gpu-smaller-batch": 100}
+    assert "did not fit" in s.notes[0]
+    assert s.score(rows(range(20, 120))).routes == {"gpu": 100}  # the ceiling has been learnt
+
+
+def test_without_smaller_batches_the_cpu_answers():
+    fallback = Fallback(batch=False, cpu="batch")
+    assert scorer(fallback, limit=10, size=50).score(rows(range(20, 125))).routes == {"cpu": 100, "gpu": 5}
+
+
+def test_cpu_for_the_rest_of_the_lane():
+    s = scorer(Fallback(batch=False, cpu="lane"), limit=10, size=50)
+    assert s.score(rows(range(20, 75))).routes == {"cpu": 55}
+
+
+def test_never_means_never():
+    with pytest.raises(LaneError) as error:
+        scorer(Fallback(batch=False, cpu="never"), limit=10).score(rows(range(20, 75)))
+    assert error.value.kind == "memory"
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("sticky", "device-sticky"), ("lost", "device-lost")])
+def test_a_broken_device_gives_up_its_process(kind, expected):
+    with pytest.raises(LaneError) as error:
+        scorer(faults=[Fault(site="gpu", kind=kind)]).score(rows([1, 2, 3]))
+    assert (error.value.kind, error.value.usable) == (expected, False)
+
+
+def test_a_model_that_raises_on_everything_is_not_a_thousand_bad_rows():
+    with pytest.raises(LaneError) as error:
+        scorer().score(rows([13] * 1000))
+    assert error.value.kind == "model"
+    assert "thirteen" in error.value.message
+
+
+def test_reasons_name_the_error():
+    scored = scorer().score(rows([1, 13, 7]))
+    assert scored.failed == {1: "ValueError: thirteen", 2: "non-finite"}
+    assert np.isfinite(scored.outputs[0]).all()
