@@ -1,0 +1,70 @@
+"""The one place where errors of foreign readers become SourceError: one line, no path (the caller knows it), no traceback.
+
+Also holds a file to the version it had when it was listed: rows of two versions must never be mixed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from scoring.errors import ScoringError, SourceError
+from scoring.types import Fragment
+
+_PASS = (ScoringError, KeyboardInterrupt, SystemExit, GeneratorExit)
+_REASON_LENGTH = 300
+
+
+def version(status: os.stat_result) -> str:
+    """What changes when the content may have."""
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def reason(error: BaseException) -> str:
+    """The first line of an error, free of control characters, at most 300 characters."""
+    lines = str(error).strip().splitlines()
+    text = "".join(c for c in (lines[0] if lines else "") if c.isprintable())
+    return text[:_REASON_LENGTH] or type(error).__name__
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Whatever a reader raises inside leaves as SourceError.
+
+    BaseException on purpose: panics of Rust readers do not derive from Exception.
+    """
+    try:
+        yield
+    except _PASS:
+        raise
+    except BaseException as error:
+        raise SourceError(reason(error)) from None
+
+
+@contextmanager
+def unchanged(fragment: Fragment) -> Iterator[None]:
+    """Translate errors, and hold the file to the planned version before the first and after the last row.
+
+    Raises:
+        SourceError: unreadable, gone, or "changed since planning".
+    """
+    with translated():
+        _compare(fragment)
+        try:
+            yield
+        except GeneratorExit:
+            raise
+        except Exception:
+            _compare(fragment)  # a file rewritten under the reader looks corrupt: say what really happened
+            raise
+        _compare(fragment)
+
+
+def _compare(fragment: Fragment) -> None:
+    try:
+        found = version(os.stat(fragment.path))
+    except OSError as error:
+        raise SourceError(f"changed since planning: {error.strerror or error}") from None
+    if found != fragment.version:
+        raise SourceError(f"changed since planning: it was {fragment.version} (size-mtime), now it is {found}")
