@@ -1,7 +1,7 @@
 """Stages in a row, each in a thread of its own, joined by bounded queues.
 
-Memory is bounded by (stages x depth) items however long the input is. The first error wins: it stops every stage and is raised in the
-caller's thread. Knows nothing of rows.
+Memory is bounded by (stages x depth) items however long the input is. The first error wins: it stops every stage and is raised in
+the caller's thread. Knows nothing of rows.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Rows in, scores out, whatever the device does: dynamic batches and the fallback ladder.
 
-device -> smaller batch -> CPU for the batch, or for the rest of the lane -> LaneError, and the state is kept. A batch that fails for
-another reason is bisected on the CPU, where an error costs no process, and only the rows at fault are given up. Which rung answered
-a row is counted as its route; no rung changes the order of rows.
+device -> smaller batch -> CPU for the batch, or for the rest of the lane -> LaneError, and the state is kept. A batch that fails
+for another reason is bisected on the CPU, where an error costs no process, and only the rows at fault are given up. Which rung
+answered a row is counted as its route; no rung changes the order of rows.
 """
 
 from __future__ import annotations

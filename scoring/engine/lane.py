@@ -1,0 +1,109 @@
+"""One model on one device, long-lived: takes slices, answers with receipts or failures, never with an exception.
+
+Weights are loaded once, golden rows are checked once per device. Several slices may be in hand at a time: while one computes, the
+next is read and encoded; the device itself is used by one window at a time.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import threading
+from dataclasses import dataclass
+
+import pyarrow as pa
+import torch
+
+from scoring.admit.rules import compile_rules
+from scoring.batching.budget import Budget
+from scoring.engine.attempt import Attempt, Broken
+from scoring.engine.device import Device, open_device
+from scoring.engine.faults import Faults
+from scoring.engine.scorer import LaneError, Scorer
+from scoring.errors import SourceError, StoreError
+from scoring.models.load import load
+from scoring.settings import Job
+from scoring.sinks.staged import find
+from scoring.stores import open_store
+from scoring.types import Failure, FailureKind, Receipt, Slice
+
+FIRST_BUDGET = 4_096  # rows tried first; the budget climbs from here
+
+
+@dataclass(frozen=True)
+class LaneSpec:
+    """All a lane needs to know, picklable: what to score with and where to stage. `cpus` is the lane's share."""
+
+    job: Job
+    run_id: str
+    cpus: int = 1
+
+
+def build(spec: LaneSpec, kind: str) -> EngineLane:
+    """The lane factory that pools call in the process where the lane will live. `kind` is "gpu" or "cpu"."""
+    torch.set_num_threads(spec.cpus)
+    pa.set_cpu_count(spec.cpus)
+    return EngineLane(spec, kind)
+
+
+class EngineLane:
+    def __init__(self, spec: LaneSpec, kind: str) -> None:
+        job = spec.job
+        self._spec = spec
+        self._store = open_store(job.workspace)
+        self._faults = Faults(job.engine.faults)
+        self._faults.hit("lane.start")
+        on_cuda = kind == "gpu" and job.hardware.device != "simulated"
+        self._model = load(job.model.bundle, "cuda" if on_cuda else "cpu", job.model.module)
+        self._rules = compile_rules({**self._model.inputs, **job.contract.columns}, job.contract.coerce)
+        device = open_device(self._model, job.hardware, self._faults) if kind == "gpu" else Device(self._model, self._faults)
+        batch = job.engine.batch
+        budget = Budget(batch.floor, batch.budget or batch.ceiling, batch.budget or FIRST_BUDGET, settled=batch.budget is not None)
+        self._scorer = Scorer(device, self._stand_in, budget, job.engine.fallback)
+        self._device_lock = threading.Lock()
+
+    def process(self, work: Slice, attempt: str) -> Receipt | Failure:
+        """Score one slice and stage the result; idempotent: a slice that is staged already is not scored again."""
+        self._faults.next_slice()
+        try:
+            return find(self._store, self._spec.run_id, work.id) or self._score(work, attempt)
+        except LaneError as error:
+            return self._failure(work, attempt, error.kind, error.message, error.usable)
+        except SourceError as error:
+            return self._failure(work, attempt, "input", str(error))
+        except StoreError as error:
+            return self._failure(work, attempt, "store", str(error))
+        except MemoryError as error:
+            return self._failure(work, attempt, "memory", f"host memory: {error}")
+        except OSError as error:
+            kind: FailureKind = "disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "store"
+            return self._failure(work, attempt, kind, str(error))
+        except Exception as error:
+            return self._failure(work, attempt, "bug", f"{type(error).__name__}: {error}")
+
+    def describe(self) -> dict[str, str]:
+        device = self._scorer.device
+        return {"device": device.name, "route": device.route, "pid": str(os.getpid()), "host": platform.node()}
+
+    def close(self) -> None:
+        """Nothing is held open between slices."""
+
+    def _score(self, work: Slice, attempt: str) -> Receipt:
+        """Attempts until no fragment breaks: what cannot be read is named and left out, the rest is scored from the start."""
+        fragments, broken = work.fragments, ()
+        while True:
+            one = Attempt(self._spec, self._store, self._model, self._rules, self._scorer, self._device_lock, self._faults)
+            try:
+                return one.run(work, attempt, fragments, broken)
+            except Broken as found:
+                fragments, broken = found.remaining, (*broken, *found.files)
+
+    def _stand_in(self) -> Device:
+        job = self._spec.job
+        model = self._model if self._model.device.type == "cpu" else load(job.model.bundle, "cpu", job.model.module)
+        return Device(model, self._faults)
+
+    @staticmethod
+    def _failure(work: Slice, attempt: str, kind: FailureKind, message: str, usable: bool = True) -> Failure:
+        return Failure(work.id, attempt, kind, " ".join(message.split())[:500], usable)

@@ -1,0 +1,67 @@
+"""The account of a run: receipts added up into the run record. Sums only; decides nothing and keeps no row."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from scoring.types import BadFile, Counts, PartitionRecord, Receipt, RunRecord, Status
+
+
+@dataclass
+class Account:
+    """Totals so far. `partitions` holds one record for each partition that was decided, skipped ones included."""
+
+    counts: Counts = field(default_factory=Counts)
+    reasons: Counter[str] = field(default_factory=Counter)
+    routes: Counter[str] = field(default_factory=Counter)
+    devices: Counter[str] = field(default_factory=Counter)
+    seconds: Counter[str] = field(default_factory=Counter)
+    bad_files: list[BadFile] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
+    partitions: dict[str, PartitionRecord] = field(default_factory=dict)
+
+    def add(self, receipt: Receipt) -> None:
+        self.counts += receipt.counts
+        self.reasons.update(receipt.reasons)
+        self.routes.update(receipt.routes)
+        self.seconds.update(receipt.seconds)
+        self.devices[receipt.device] += receipt.counts.scored
+        self.bad_files.extend(receipt.bad_files)
+        self.notes.update(receipt.notes)
+
+    def rows(self) -> dict[str, int]:
+        return rows(self.counts)
+
+    def status(self) -> Status:
+        """The worst of the partitions; a run without any is published: there was nothing to do."""
+        found = {p.status for p in self.partitions.values()}
+        order: tuple[Status, ...] = ("failed", "held", "paused", "refused", "published-with-warnings")
+        return next((s for s in order if s in found), "published")
+
+    def record(self, run_id: str, status: Status, wall_s: float, **facts: object) -> RunRecord:
+        """The record of the run; `facts` are further RunRecord fields. Rates are rows in per second of wall time."""
+        return RunRecord(
+            run_id=run_id,
+            status=status,
+            rows=self.rows(),
+            partitions=tuple(self.partitions[key] for key in sorted(self.partitions)),
+            rates={"rows_per_second": round(self.counts.total / wall_s, 1) if wall_s > 0 else 0.0, "wall_seconds": round(wall_s, 3)},
+            stages={name: round(s, 3) for name, s in sorted(self.seconds.items())},
+            routes=dict(self.routes),
+            devices=dict(self.devices),
+            reasons=dict(self.reasons),
+            bad_files=tuple(sorted(self.bad_files, key=lambda b: (b.path, b.stage))),
+            notes=tuple(f"{note} ({n}x)" if n > 1 else note for note, n in self.notes.items()),
+            **facts,  # type: ignore[arg-type]
+        )
+
+
+def rows(counts: Counts) -> dict[str, int]:
+    """`rows` as record.json promises it."""
+    return {"in": counts.total, "scored": counts.scored, "quarantined": counts.quarantined, "suppressed": counts.suppressed}
+
+
+def total(receipts: Iterable[Receipt]) -> Counts:
+    return sum((r.counts for r in receipts), Counts())
