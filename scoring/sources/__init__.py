@@ -35,7 +35,7 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Window:
-    """Rows read together. `positions` int64 (rows,): place in the file of each row of `batch`, ascending; `rejected` fill the gaps."""
+    """Rows read together. `positions` int64 (rows,): ascending places of the rows in the file; `rejected` lines fill gaps."""
 
     batch: pa.RecordBatch
     positions: np.ndarray[Any, np.dtype[np.int64]]

@@ -21,11 +21,12 @@ SUFFIXES = (".arrow", ".arrows", ".feather", ".ipc")
 
 _FILE_MAGIC = b"ARROW1"
 _FEATHER_1_MAGIC = b"FEA1"
+_Opened = tuple[pa.Schema, Iterator[pa.RecordBatch]]
 
 
 def footer(file: File, settings: Source) -> Footer:
     """Raises: SourceError."""
-    with translated(), pa.OSFile(file.path) as source:
+    with translated(), pa.OSFile(file.path, "rb") as source:
         if not _is_file(source):
             with pa.ipc.open_stream(source) as stream:
                 return Footer(describe(stream.schema), None)
@@ -43,7 +44,7 @@ def read(fragment: Fragment, columns: Sequence[str] | None, window_rows: int, se
     Raises:
         SourceError: unreadable, damaged, changed since planning, or other rows than promised.
     """
-    with unchanged(fragment), pa.OSFile(fragment.path) as source:
+    with unchanged(fragment), pa.OSFile(fragment.path, "rb") as source:
         opener = _file_batches if _is_file(source) else _stream_batches
         schema = opener(source, None, fragment)[0]
         describe(schema)
@@ -53,15 +54,13 @@ def read(fragment: Fragment, columns: Sequence[str] | None, window_rows: int, se
         yield from windows(batches, names, window_rows, fragment)
 
 
-def _file_batches(source: pa.NativeFile, fields: list[int] | None, fragment: Fragment) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def _file_batches(source: pa.NativeFile, fields: list[int] | None, fragment: Fragment) -> _Opened:
     reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=fields))
     groups = range(*(fragment.groups or (0, reader.num_record_batches)))
     return reader.schema, (reader.get_batch(i) for i in groups)
 
 
-def _stream_batches(
-    source: pa.NativeFile, fields: list[int] | None, fragment: Fragment
-) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def _stream_batches(source: pa.NativeFile, fields: list[int] | None, fragment: Fragment) -> _Opened:
     reader = pa.ipc.open_stream(source, options=pa.ipc.IpcReadOptions(included_fields=fields))
     return reader.schema, iter(reader)
 

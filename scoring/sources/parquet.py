@@ -54,7 +54,6 @@ def read(fragment: Fragment, columns: Sequence[str] | None, window_rows: int, se
             pre_buffer=False,
             buffer_size=_BUFFER_BYTES,
             page_checksum_verification=True,
-            arrow_extensions_enabled=False,
         ) as file:
             threads = pa.cpu_count() > 1  # a lane sets Arrow's threads to its CPU share
             batches = file.iter_batches(window_rows, row_groups=list(groups), columns=names, use_threads=threads)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -55,5 +56,12 @@ def plain(batch: pa.RecordBatch) -> pa.RecordBatch:
     batch.validate(full=True)
     if not any(isinstance(kind, pa.BaseExtensionType) for kind in batch.schema.types):
         return batch
-    columns = [c.storage if isinstance(c.type, pa.BaseExtensionType) else c for c in batch.columns]
+    columns = [c.storage if isinstance(c, pa.ExtensionArray) else c for c in batch.columns]
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def batch_of(columns: Sequence[pa.Array[Any]], names: list[str], rows: int) -> pa.RecordBatch:
+    """A batch that keeps its number of rows even without columns."""
+    if columns:
+        return pa.RecordBatch.from_arrays(list(columns), names=names)
+    return pa.RecordBatch.from_arrays([pa.nulls(rows)], names=[""]).select([])

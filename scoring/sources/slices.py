@@ -1,0 +1,126 @@
+"""Footers into slices, streaming: the first slice leaves as soon as it is full, however many files there are.
+
+A slice holds row groups of one physical schema up to about `slice_rows`; small files share one. Files that cannot be scored leave
+at once as slices with a `fault`. What a slice is depends on the files alone, never on the order in which they were listed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+from scoring.errors import ConfigError, SourceError
+from scoring.parts import part
+from scoring.settings import Source
+from scoring.sources import Footer
+from scoring.sources.guard import translated
+from scoring.types import File, Fragment, Partition, Slice
+
+_TEXT_ROW_BYTES = 100  # rows of a file without a footer are guessed by its size, to fill slices evenly
+_MOST_FRAGMENTS = 256  # of a slice: it must stay small to send, and the first must not wait for thousands of tiny files
+
+
+def plan(partition: Partition, settings: Source) -> Iterator[Slice]:
+    """Slices of a partition, in the order of its files (sorted by path). Opens each file once, for its footer.
+
+    Raises:
+        ConfigError: the source settings cannot work for any file. A bad file never raises, it is a slice with a fault.
+    """
+    kind = part("sources", settings.kind)
+    copies = _Copies()
+    pending = _Pending(partition.key, settings.slice_rows)
+    for file in sorted(partition.files, key=lambda f: f.path):
+        footer, fault = _examine(kind, file, settings, copies)
+        if footer is None or fault is not None:
+            rows = sum(footer.groups) if footer and footer.groups is not None else None
+            yield Slice(partition.key, (Fragment(file.path, file.version, None, 0, rows, file.size),), fault)
+            continue
+        for fragment in _fragments(file, footer):
+            yield from pending.add(fragment, footer.schema)
+    yield from pending.flush()
+
+
+def _examine(kind: Any, file: File, settings: Source, copies: _Copies) -> tuple[Footer | None, str | None]:
+    try:
+        with translated():
+            footer: Footer = kind.footer(file, settings)
+            original = copies.original(file, footer) if settings.duplicates == "quarantine" else None
+    except ConfigError:
+        raise
+    except SourceError as error:
+        return None, f"unreadable: {error}"
+    return footer, None if original is None else f"duplicate of {original}"
+
+
+def _fragments(file: File, footer: Footer) -> Iterator[Fragment]:
+    """One per row group; one for the whole file where there are none."""
+    if not footer.groups:
+        rows = None if footer.groups is None else 0
+        yield Fragment(file.path, file.version, None, 0, rows, file.size)
+        return
+    first, total = 0, max(sum(footer.groups), 1)
+    for n, rows in enumerate(footer.groups):
+        yield Fragment(file.path, file.version, (n, n + 1), first, rows, file.size * rows // total)
+        first += rows
+
+
+class _Pending:
+    """The slice that is being filled."""
+
+    def __init__(self, partition: str, slice_rows: int) -> None:
+        self._partition, self._limit = partition, slice_rows
+        self._fragments: list[Fragment] = []
+        self._schema, self._rows = "", 0
+
+    def add(self, fragment: Fragment, schema: str) -> Iterator[Slice]:
+        rows = fragment.bytes // _TEXT_ROW_BYTES if fragment.rows is None else fragment.rows
+        full = self._rows + rows > self._limit or len(self._fragments) >= _MOST_FRAGMENTS
+        if self._fragments and (full or schema != self._schema):
+            yield from self.flush()
+        self._fragments.append(fragment)
+        self._schema, self._rows = schema, self._rows + rows
+
+    def flush(self) -> Iterator[Slice]:
+        if self._fragments:
+            by_file = groupby(self._fragments, key=lambda f: f.path)
+            yield Slice(self._partition, tuple(_joined(list(run)) for _, run in by_file))
+        self._fragments, self._rows = [], 0
+
+
+def _joined(run: list[Fragment]) -> Fragment:
+    """Adjacent row groups of one file as one fragment."""
+    first, last = run[0], run[-1]
+    if first.groups is None or last.groups is None:
+        return first
+    rows = sum(f.rows or 0 for f in run)
+    return Fragment(first.path, first.version, (first.groups[0], last.groups[1]), first.first_row, rows, sum(f.bytes for f in run))
+
+
+class _Copies:
+    """Files of one partition with the same bytes: equal size and footer first, then SHA-256 of the whole of both.
+
+    Files without rows may look alike: empty part files are an ordinary thing.
+    """
+
+    def __init__(self) -> None:
+        self._alike: dict[tuple[int, Footer], list[tuple[str, str | None]]] = {}
+
+    def original(self, file: File, footer: Footer) -> str | None:
+        """The earlier file that this one repeats."""
+        if footer.groups is not None and sum(footer.groups) == 0:
+            return None
+        alike = self._alike.setdefault((file.size, footer), [])
+        own = _sha256(file.path) if alike else None
+        for n, (path, known) in enumerate(alike):
+            alike[n] = (path, known or _sha256(path))
+            if alike[n][1] == own:
+                return path
+        alike.append((file.path, own))
+        return None
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

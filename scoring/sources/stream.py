@@ -1,0 +1,97 @@
+"""Bytes of a text file as UTF-8, decompressed on the way: gzip and zstd are known by their first bytes, not by their names.
+
+Decompression is streamed, so that a bomb costs time but no memory; a truncated or damaged stream raises.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from typing import Literal
+
+import pyarrow as pa
+
+from scoring.errors import ConfigError, SourceError
+
+_MAGIC: dict[bytes, Literal["gzip", "zstd"]] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_CHUNK_BYTES = 1 << 20
+_LONGEST_LINE = 64 << 20
+
+
+class Stream:
+    """A readable byte stream of UTF-8 text. `last` is the last byte so far that is not a line end."""
+
+    closed = False
+
+    def __init__(self, path: str, encoding: str = "utf-8") -> None:
+        """Raises: OSError; ConfigError for an encoding that nobody knows."""
+        self.last = b""
+        self._decoder = _decoder(encoding)
+        self._file = pa.OSFile(path, "rb")
+        self._source = _decompressed(self._file)
+
+    def read(self, size: int = -1) -> bytes:
+        """At most about `size` bytes; empty at the end only.
+
+        Raises: OSError, or UnicodeDecodeError when the bytes are not in the encoding.
+        """
+        while True:
+            data: bytes = self._source.read(size if size >= 0 else None)
+            ended = not data
+            if self._decoder is not None:
+                data = self._decoder.decode(data, final=ended).encode()
+            if data or ended:
+                self.last = data.rstrip(b"\r\n")[-1:] or self.last
+                return data
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.closed = True
+        self._source.close()
+        self._file.close()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _decoder(encoding: str) -> codecs.IncrementalDecoder | None:
+    try:
+        found = codecs.lookup(encoding)
+    except LookupError:
+        raise ConfigError(f"source.csv.encoding: {encoding!r} is unknown. Try utf-8, latin-1, cp1252 or utf-16.") from None
+    return None if found.name == "utf-8" else found.incrementaldecoder("strict")  # UTF-8 is validated where it is read
+
+
+def _decompressed(source: pa.NativeFile) -> pa.NativeFile:
+    start = source.read(4)
+    source.seek(0)
+    for magic, codec in _MAGIC.items():
+        if start.startswith(magic):
+            return pa.CompressedInputStream(source, codec)
+    return source
+
+
+def chunks_of_lines(stream: Stream) -> Iterator[list[bytes]]:
+    """Lines without their line ends, about a MB at a time.
+
+    Raises:
+        SourceError: a line is longer than 64 MiB.
+    """
+    rest: list[bytes] = []
+    length = 0
+    while data := stream.read(_CHUNK_BYTES):
+        first, *lines = data.split(b"\n")
+        rest.append(first)
+        length += len(first)
+        if length > _LONGEST_LINE:
+            raise SourceError(f"a line is longer than {_LONGEST_LINE >> 20} MiB")
+        if lines:
+            yield [b"".join(rest), *lines[:-1]]
+            rest, length = [lines[-1]], len(lines[-1])
+    if length:
+        yield [b"".join(rest)]
