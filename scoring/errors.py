@@ -4,6 +4,7 @@ ScoringError                 70  internal: a bug of ours, with the place
   UsageError                 64  the command line is not a command
   HeldError                  65  scores exist but a gate holds them back
   SourceError                69  rows cannot be read
+    InputChangedError        75  a file is no longer what was planned: run again
   StoreError                 69  the workspace cannot be written or does not keep its promises
   TemporaryError             75  run me again: nothing is lost
     BusyError                75  another run works on this workspace
@@ -36,6 +37,10 @@ class HeldError(ScoringError):
 
 class SourceError(ScoringError):
     exit_code = 69
+
+
+class InputChangedError(SourceError):
+    exit_code = 75
 
 
 class StoreError(ScoringError):

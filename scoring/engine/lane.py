@@ -10,7 +10,7 @@ import errno
 import os
 import platform
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import torch
@@ -21,12 +21,13 @@ from scoring.engine.attempt import Attempt, Broken
 from scoring.engine.device import Device, open_device
 from scoring.engine.faults import Faults
 from scoring.engine.scorer import LaneError, Scorer
-from scoring.errors import SourceError, StoreError
+from scoring.errors import InputChangedError, StoreError
 from scoring.models.load import load
+from scoring.parts import part
 from scoring.settings import Job
-from scoring.sinks.staged import find
+from scoring.sinks.staged import StagedWriter, find
 from scoring.stores import open_store
-from scoring.types import Failure, FailureKind, Receipt, Slice
+from scoring.types import BadFile, Failure, FailureKind, File, Fragment, Receipt, Slice
 
 FIRST_BUDGET = 4_096  # rows tried first; the budget climbs from here
 
@@ -49,8 +50,8 @@ def build(spec: LaneSpec, kind: str) -> EngineLane:
 
 class EngineLane:
     def __init__(self, spec: LaneSpec, kind: str) -> None:
-        job = spec.job
-        self._spec = spec
+        job = self._job = spec.job
+        self._run_id = spec.run_id
         self._store = open_store(job.workspace)
         self._faults = Faults(job.engine.faults)
         self._faults.hit("lane.start")
@@ -61,16 +62,16 @@ class EngineLane:
         batch = job.engine.batch
         budget = Budget(batch.floor, batch.budget or batch.ceiling, batch.budget or FIRST_BUDGET, settled=batch.budget is not None)
         self._scorer = Scorer(device, self._stand_in, budget, job.engine.fallback)
-        self._device_lock = threading.Lock()
+        self._turn = threading.Lock()
 
     def process(self, work: Slice, attempt: str) -> Receipt | Failure:
         """Score one slice and stage the result; idempotent: a slice that is staged already is not scored again."""
         self._faults.next_slice()
         try:
-            return find(self._store, self._spec.run_id, work.id) or self._score(work, attempt)
+            return find(self._store, self._run_id, work.id) or self._score(work, attempt)
         except LaneError as error:
             return self._failure(work, attempt, error.kind, error.message, error.usable)
-        except SourceError as error:
+        except InputChangedError as error:
             return self._failure(work, attempt, "input", str(error))
         except StoreError as error:
             return self._failure(work, attempt, "store", str(error))
@@ -91,16 +92,40 @@ class EngineLane:
 
     def _score(self, work: Slice, attempt: str) -> Receipt:
         """Attempts until no fragment breaks: what cannot be read is named and left out, the rest is scored from the start."""
-        fragments, broken = work.fragments, ()
+        fragments, lost = work.fragments, ()
+        if work.fault is not None:
+            fragments, lost = (), tuple(BadFile(f.path, "plan", work.fault, f.rows or 0) for f in work.fragments)
         while True:
-            one = Attempt(self._spec, self._store, self._model, self._rules, self._scorer, self._device_lock, self._faults)
+            one = Attempt(self._job, self._model, self._rules, self._scorer, self._writer(work, attempt), self._turn)
             try:
-                return one.run(work, attempt, fragments, broken)
+                return one.run(fragments, lost, self._faults)
             except Broken as found:
-                fragments, broken = found.remaining, (*broken, *found.files)
+                smaller = self._pieces(found)
+                lost = lost if smaller else (*lost, BadFile(found.fragment.path, found.stage, found.reason, found.fragment.rows or 0))
+                at = fragments.index(found.fragment)
+                fragments = (*fragments[:at], *smaller, *fragments[at + 1 :])
+
+    def _pieces(self, found: Broken) -> tuple[Fragment, ...]:
+        """The row groups of a broken fragment, to be tried one by one; none if it is one already, or reading is not the trouble.
+
+        Row groups are given up singly so that which rows are lost does not depend on how a file was cut into slices.
+        """
+        whole = found.fragment
+        if found.stage != "read" or whole.groups is None or whole.groups[1] - whole.groups[0] < 2:
+            return ()
+        footer = part("sources", self._job.source.kind).footer(File(whole.path, 0, whole.version), self._job.source)
+        pieces, first = [], whole.first_row
+        for group in range(*whole.groups):
+            rows = footer.groups[group]
+            pieces.append(replace(whole, groups=(group, group + 1), first_row=first, rows=rows, bytes=0))
+            first += rows
+        return tuple(pieces)
+
+    def _writer(self, work: Slice, attempt: str) -> StagedWriter:
+        return StagedWriter(self._store, self._run_id, work, attempt, self._job.sink, self._model, self._faults.hit)
 
     def _stand_in(self) -> Device:
-        job = self._spec.job
+        job = self._job
         model = self._model if self._model.device.type == "cpu" else load(job.model.bundle, "cpu", job.model.module)
         return Device(model, self._faults)
 

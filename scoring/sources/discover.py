@@ -41,8 +41,8 @@ def discover(settings: Source, suffixes: Sequence[str]) -> Found:
     A file or a glob is taken as named; in folders, files count that have a known suffix and do not start with "_" or ".".
 
     Raises:
-        ConfigError: a scheme other than file://.
-        SourceError: there is nothing at the path, or it cannot be listed.
+        ConfigError: a scheme other than file://, or a path that does not exist.
+        SourceError: there are no files at the path, or it cannot be listed.
     """
     path = local(settings.path)
     ignored: list[str] = []
@@ -109,7 +109,7 @@ def _listing(path: str, suffixes: tuple[str, ...], ignored: list[str]) -> tuple[
     if os.path.lexists(path):
         return os.path.dirname(path), _named(path, suffixes, ignored)
     if not glob.has_magic(path):
-        raise SourceError(f"{path}: there is no such file or folder.")
+        raise ConfigError(f"source.path: there is no file or folder {path}.")
     matches = sorted(glob.glob(path, recursive=True))
     fixed = list(takewhile(lambda part: not glob.has_magic(part), path.split(os.sep)))
     return os.sep.join(fixed) or os.sep, (item for match in matches for item in _matched(match, path, suffixes, ignored))

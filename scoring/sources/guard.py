@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from scoring.errors import ScoringError, SourceError
+from scoring.errors import InputChangedError, ScoringError, SourceError
 from scoring.types import Fragment
 
 _PASS = (ScoringError, KeyboardInterrupt, SystemExit, GeneratorExit)
@@ -47,7 +47,8 @@ def unchanged(fragment: Fragment) -> Iterator[None]:
     """Translate errors, and hold the file to the planned version before the first and after the last row.
 
     Raises:
-        SourceError: unreadable, gone, or "changed since planning".
+        SourceError: unreadable.
+        InputChangedError: gone, or "changed since planning".
     """
     with translated():
         _compare(fragment)
@@ -65,6 +66,6 @@ def _compare(fragment: Fragment) -> None:
     try:
         found = version(os.stat(fragment.path))
     except OSError as error:
-        raise SourceError(f"changed since planning: {error.strerror or error}") from None
+        raise InputChangedError(f"changed since planning: {error.strerror or error}") from None
     if found != fragment.version:
-        raise SourceError(f"changed since planning: it was {fragment.version} (size-mtime), now it is {found}")
+        raise InputChangedError(f"changed since planning: it was {fragment.version} (size-mtime), now it is {found}")

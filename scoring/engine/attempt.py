@@ -1,0 +1,144 @@
+"""One attempt at one slice: read, admit and encode, score, stage, in four threads with bounded memory.
+
+Knows nothing of retries. What breaks as a whole (a file that cannot be read, a missing column) is raised as `Broken`; nothing of the
+attempt is staged then, and the lane starts again without that fragment.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from scoring.admit.rules import Admitted, MissingColumns, Rules, admit
+from scoring.engine.faults import Faults
+from scoring.engine.pipeline import Pipeline
+from scoring.engine.scorer import Scored, Scorer
+from scoring.errors import InputChangedError, SourceError
+from scoring.models import Encoded, Model
+from scoring.parts import part
+from scoring.settings import Job
+from scoring.sinks.staged import StagedWriter
+from scoring.sources import Window
+from scoring.types import BadFile, Counts, Fragment, Receipt, Stage
+
+
+class Broken(Exception):
+    """A fragment that cannot be scored, found while this attempt ran."""
+
+    def __init__(self, fragment: Fragment, stage: Stage, reason: str) -> None:
+        super().__init__(f"{fragment.path}: {reason}")
+        self.fragment, self.stage, self.reason = fragment, stage, reason
+
+
+@dataclass
+class Item:
+    """A window on its way through the stages; each stage adds its answer."""
+
+    fragment: Fragment
+    window: Window
+    admitted: Admitted
+    encoded: Encoded
+    scored: Scored
+
+
+class Attempt:
+    """Use once: `run`."""
+
+    def __init__(self, job: Job, model: Model, rules: Rules, scorer: Scorer, writer: StagedWriter, turn: threading.Lock) -> None:
+        self._job, self._model, self._rules, self._scorer, self._writer, self._turn = job, model, rules, scorer, writer, turn
+        self._columns = tuple(dict.fromkeys((*rules.columns, *job.source.carry)))
+        self._read_rows = self._scored = self._quarantined = 0
+        self._reasons: Counter[str] = Counter()
+        self._routes: Counter[str] = Counter()
+
+    def run(self, fragments: tuple[Fragment, ...], lost: tuple[BadFile, ...], faults: Faults) -> Receipt:
+        """Score the fragments and stage the result; `lost` are files already given up.
+
+        Raises:
+            Broken: a fragment cannot be scored as a whole.
+            LaneError, StoreError, InputChangedError, OSError: nothing was staged.
+        """
+        pipeline = Pipeline()
+        try:
+            stages = (("encode", self._encode), ("score", self._score), ("stage", self._stage))
+            pipeline.run(("read", self._read(fragments, faults)), *stages)
+            for bad in lost:
+                self._lose(bad)
+            return self._commit(pipeline.seconds, lost)
+        except BaseException:
+            self._writer.abort()
+            raise
+
+    def _read(self, fragments: tuple[Fragment, ...], faults: Faults) -> Iterator[tuple[Fragment, Window]]:
+        source, rows = self._job.source, self._job.engine.window_rows
+        read = part("sources", source.kind).read
+        for fragment in fragments:
+            faults.hit("read")
+            try:
+                for window in read(fragment, self._columns, rows, source):
+                    self._read_rows += window.batch.num_rows + len(window.rejected)
+                    yield fragment, window
+            except InputChangedError:
+                raise
+            except SourceError as error:
+                raise Broken(fragment, "read", str(error)) from None
+
+    def _encode(self, given: tuple[Fragment, Window]) -> tuple[Fragment, Window, Admitted, Encoded]:
+        fragment, window = given
+        try:
+            admitted = admit(window.batch, self._rules)
+        except MissingColumns as error:
+            raise Broken(fragment, "admit", str(error)) from None
+        return fragment, window, admitted, self._scorer.device.upload(self._model.encode(admitted.good))
+
+    def _score(self, given: tuple[Fragment, Window, Admitted, Encoded]) -> Item:
+        with self._turn:
+            return Item(*given, self._scorer.score(given[3]))
+
+    def _stage(self, item: Item) -> None:
+        batch, kept = item.window.batch, item.admitted.kept
+        outputs, failed = item.scored.outputs, np.fromiter(sorted(item.scored.failed), np.int64)
+        if len(failed):
+            kept = np.arange(batch.num_rows, dtype=np.int64) if kept is None else kept
+            self._reject(item, kept[failed], "score", [(item.scored.failed[row],) for row in failed.tolist()])
+            kept, outputs = np.delete(kept, failed), np.delete(outputs, failed, axis=0)
+        carried = batch.select([name for name in self._job.source.carry if name in batch.schema.names])
+        self._writer.scores(carried if kept is None else carried.take(pa.array(kept)), outputs)
+        self._scored += len(outputs)
+        self._routes.update(item.scored.routes)
+        if len(item.admitted.bad):
+            self._reject(item, item.admitted.bad, "admit", item.admitted.reasons)
+        for line in item.window.rejected:
+            self._writer.quarantine_line(item.fragment.path, line.row, line.text, line.reason)
+            self._count("read", [(line.reason,)])
+
+    def _reject(self, item: Item, rows: np.ndarray, stage: Stage, reasons: list[tuple[str, ...]]) -> None:
+        raw = item.window.batch.take(pa.array(rows))
+        self._writer.quarantine(raw, item.fragment.path, item.window.positions[rows], stage, reasons)
+        self._count(stage, reasons)
+
+    def _count(self, stage: Stage, reasons: list[tuple[str, ...]]) -> None:
+        self._quarantined += len(reasons)
+        self._reasons.update(f"{stage}:{reason.split(':')[0] if stage == 'score' else reason}" for row in reasons for reason in row)
+
+    def _lose(self, bad: BadFile) -> None:
+        self._writer.bad_file(bad)
+        self._quarantined += bad.rows
+        self._reasons[f"{bad.stage}:{bad.reason.split(':')[0]}"] += bad.rows
+
+    def _commit(self, seconds: dict[str, float], lost: tuple[BadFile, ...]) -> Receipt:
+        return self._writer.commit(
+            rows_in=self._read_rows + sum(bad.rows for bad in lost),
+            counts=Counts(self._scored, self._quarantined),
+            reasons=dict(self._reasons),
+            bad_files=lost,
+            routes=dict(self._routes),
+            seconds={stage: round(spent, 6) for stage, spent in seconds.items()},
+            device=self._scorer.device.name,
+            notes=tuple(self._scorer.notes),
+        )
