@@ -1,0 +1,36 @@
+"""From a folder to a model that has proved itself on its device."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+
+from scoring.errors import ConfigError, ModelError
+from scoring.models import Model
+from scoring.models.bundle import read
+from scoring.models.golden import check_golden
+from scoring.parts import part
+
+
+def load(bundle: str | Path, device: str | torch.device = "cpu", module: str | None = None) -> Model:
+    """Read a bundle, build its model on `device` and check its golden scores there.
+
+    `module` ("package.module:Class") is for the module family: code is named by the user, never by a bundle.
+
+    Raises:
+        ModelError: the bundle is missing, altered, unsafe, of an unknown family, or does not give its golden scores.
+    """
+    found = read(bundle)
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", found.family):
+        raise ModelError(f"Bundle {found.name}: {found.family!r} is not the name of a family.")
+    try:
+        family = part("models", found.family)
+    except ConfigError:
+        family = None
+    if not hasattr(family, "open_model"):
+        raise ModelError(f"Bundle {found.name}: there is no family {found.family!r}. Known: tabular, module.")
+    model: Model = family.open_model(found, torch.device(device), module)  # type: ignore[union-attr]
+    check_golden(model, found.golden(model.outputs))
+    return model

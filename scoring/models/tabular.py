@@ -1,0 +1,196 @@
+"""The tabular family: numeric columns, categorical columns with vocabularies, one network, several calibrated heads.
+
+Everything that shapes a score is in the bundle: imputation, centre and scale of each number and the architecture in model.yaml;
+vocabularies, embeddings and weights in weights.safetensors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from scoring.errors import ModelError
+from scoring.models import heads as head
+from scoring.models.blocks import BLOCK_ROWS, in_blocks
+from scoring.models.bundle import Bundle, Shapes
+from scoring.models.encode import Rows, Vocabulary, column, numbers_into
+from scoring.models.fold import FoldedMlp, pays
+from scoring.models.golden import score_table
+from scoring.models.net import Architecture, Net, read_architecture
+
+WORDS = "vocabulary."  # tensors of this prefix are vocabularies: int64 values, or the UTF-8 bytes and offsets of strings
+
+
+@dataclass(frozen=True)
+class Numeric:
+    """score input = (value, or `fill` where null, - `mean`) / `scale`."""
+
+    column: str
+    fill: float = 0.0
+    mean: float = 0.0
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """`size` known values, embedded in `dim` numbers each; slot 0 of the table is for unknown values and null."""
+
+    column: str
+    size: int
+    dim: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What model.yaml says beside the fields that all bundles have."""
+
+    numeric: tuple[Numeric, ...]
+    categorical: tuple[Categorical, ...]
+    architecture: Architecture
+    heads: tuple[head.Head, ...]
+
+    def net(self) -> Net:
+        tables = [(c.size + 1, c.dim) for c in self.categorical]
+        return Net([n.scale for n in self.numeric], tables, self.architecture, sum(h.width for h in self.heads))
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "preprocessing": {
+                "numeric": [vars(n) for n in self.numeric],
+                "categorical": [vars(c) for c in self.categorical],
+            },
+            "architecture": self.architecture.describe(),
+            "heads": [h.describe() for h in self.heads],
+        }
+
+
+def open_model(bundle: Bundle, device: torch.device, module: str | None) -> Tabular:
+    """Raises: ModelError: the bundle is not a tabular model."""
+    if module is not None:
+        raise ModelError(f"Bundle {bundle.name} is of the tabular family; model.module ({module}) is for the module family only.")
+    layout = _layout(bundle)
+    net = layout.net()
+    words = _word_shapes(layout, bundle)
+    tensors = bundle.tensors({k: (v.dtype, tuple(v.shape)) for k, v in net.state_dict().items()} | words)
+    vocabularies = [_vocabulary(c.column, tensors) for c in layout.categorical]
+    net.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(WORDS)})
+    return Tabular(bundle, layout, vocabularies, net, device)
+
+
+class Tabular:
+    """A Model. On the CPU it computes in fixed blocks, and folds an MLP with small tables; elsewhere it runs the plain module."""
+
+    def __init__(self, bundle: Bundle, layout: Layout, vocabularies: list[Vocabulary], net: Net, device: torch.device) -> None:
+        self.name, self.version, self.digest = bundle.name, bundle.version, bundle.digest
+        self.inputs, self.tolerance, self.device = bundle.inputs, bundle.tolerance, device
+        self.outputs = head.output_names(layout.heads)
+        self._layout, self._vocabularies = layout, vocabularies
+        slope, intercept = head.affine(layout.heads)
+        self._net = net.eval().requires_grad_(False).to(device)
+        self._slope, self._intercept = slope.to(device), intercept.to(device)
+        self._folded = FoldedMlp(net, slope, intercept, BLOCK_ROWS) if device.type == "cpu" and pays(net) else None
+
+    def encode(self, batch: pa.RecordBatch) -> Rows:
+        """Raises: ModelError: a column is missing or of another type than declared."""
+        return encode(batch, self._layout, self._vocabularies)
+
+    def forward(self, encoded: Rows) -> torch.Tensor:
+        """Float32 (rows, outputs) on the model's device."""
+        with torch.inference_mode():
+            if self.device.type != "cpu":
+                return self._plain((encoded.numbers, encoded.slots))
+            compute = self._plain if self._folded is None else self._fast
+            return in_blocks(compute, ((encoded.numbers, 1), (encoded.slots, 1)), encoded.rows, len(self.outputs))
+
+    def score(self, table: pa.Table) -> pa.Table:
+        """Output columns of a table with the declared inputs, in its order. Raises: ModelError: the inputs do not fit."""
+        return score_table(self, table)
+
+    def _plain(self, block: Sequence[torch.Tensor]) -> torch.Tensor:
+        return head.activate(self._layout.heads, self._net(*block) * self._slope + self._intercept)
+
+    def _fast(self, block: Sequence[torch.Tensor]) -> torch.Tensor:
+        assert self._folded is not None
+        return head.activate(self._layout.heads, self._folded.compute(block))
+
+
+def encode(batch: pa.RecordBatch, layout: Layout, vocabularies: Sequence[Vocabulary]) -> Rows:
+    numbers: np.ndarray[Any, Any] = np.empty((len(layout.numeric), batch.num_rows), np.float32)
+    for out, numeric in zip(numbers, layout.numeric, strict=True):
+        numbers_into(out, column(batch, numeric.column), numeric.column, numeric.mean, numeric.fill)
+    slots = np.empty((len(layout.categorical), batch.num_rows), np.int32)
+    for place, category, vocabulary in zip(slots, layout.categorical, vocabularies, strict=True):
+        vocabulary.into(place, column(batch, category.column), category.column)
+    return Rows(torch.from_numpy(numbers), torch.from_numpy(slots))
+
+
+def _layout(bundle: Bundle) -> Layout:
+    body = bundle.body
+    steps = body.fields("preprocessing")
+    numeric, categorical = [], []
+    for item in steps.items("numeric", []):
+        numeric.append(Numeric(item.text("column"), item.number("fill"), item.number("mean"), item.number("scale")))
+        if numeric[-1].scale <= 0 or not math.isfinite(1 / numeric[-1].scale):
+            item.wrong("scale", "above 0", numeric[-1].scale)
+        item.done()
+    for item in steps.items("categorical", []):
+        categorical.append(Categorical(item.text("column"), item.integer("size", 0, 100_000_000), item.integer("dim", 1, 4096)))
+        item.done()
+    steps.done()
+    layout = Layout(tuple(numeric), tuple(categorical), read_architecture(body.fields("architecture")), head.read_heads(body))
+    body.done()
+    _check_columns(layout, bundle)
+    return layout
+
+
+def _check_columns(layout: Layout, bundle: Bundle) -> None:
+    used = [n.column for n in layout.numeric] + [c.column for c in layout.categorical]
+    where = f"{bundle.folder / 'model.yaml'}: preprocessing"
+    if unknown := [u for u in used if u not in bundle.inputs]:
+        raise ModelError(f"{where} uses {unknown[0]!r}, which is not an input.")
+    if idle := [n for n in bundle.inputs if n not in used]:
+        raise ModelError(f"{where} does not use the input {idle[0]!r}; an input that changes nothing is a mistake.")
+    for n in layout.numeric:
+        if bundle.inputs[n.column].dtype == "string":
+            raise ModelError(f"{where}: {n.column!r} is numeric, but the input is a string.")
+    for c in layout.categorical:
+        if bundle.inputs[c.column].dtype.startswith("float"):
+            raise ModelError(f"{where}: {c.column!r} is categorical, but the input is {bundle.inputs[c.column].dtype}.")
+    dims = [c.dim for c in layout.categorical]
+    if layout.architecture.kind == "dlrm" and (len(set(dims)) != 1 or len(dims) + bool(layout.numeric) < 2):
+        raise ModelError(f"{where}: dlrm needs categorical columns of one width and at least two vectors, found widths {dims}.")
+
+
+def _word_shapes(layout: Layout, bundle: Bundle) -> Shapes:
+    """What vocabulary tensors must look like; the length of all words together is only known to the file."""
+    shapes: Shapes = {}
+    found = None
+    for c in layout.categorical:
+        if bundle.inputs[c.column].dtype != "string":
+            shapes[WORDS + c.column] = (torch.int64, (c.size,))
+            continue
+        found = bundle.shapes() if found is None else found
+        length = found.get(f"{WORDS}{c.column}.bytes", (torch.uint8, (0,)))[1]
+        shapes[f"{WORDS}{c.column}.bytes"] = (torch.uint8, (length[0] if len(length) == 1 else 0,))
+        shapes[f"{WORDS}{c.column}.offsets"] = (torch.int32, (c.size + 1,))
+    return shapes
+
+
+def _vocabulary(name: str, tensors: dict[str, torch.Tensor]) -> Vocabulary:
+    try:
+        if (integers := tensors.get(WORDS + name)) is not None:
+            return Vocabulary(pa.array(integers.numpy()))
+        text, offsets = (tensors[f"{WORDS}{name}.{part}"].numpy() for part in ("bytes", "offsets"))
+        if offsets[0] != 0 or offsets[-1] != len(text) or (np.diff(offsets) < 0).any():
+            raise ModelError("its offsets do not fit its bytes.")
+        known = pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets.tobytes()), pa.py_buffer(text.tobytes()))
+        known.validate(full=True)
+        return Vocabulary(known)
+    except (pa.ArrowException, ModelError) as error:
+        raise ModelError(f"weights.safetensors: the vocabulary of {name!r} is broken: {error}") from None

@@ -1,0 +1,72 @@
+"""Write a tabular bundle: what training ends in, and what the loader in `tabular` reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from scoring.models import heads as head
+from scoring.models.bundle import EXPECTED, describe_inputs, input_schema, write
+from scoring.models.encode import Vocabulary
+from scoring.models.net import Net
+from scoring.models.tabular import WORDS, Layout, encode
+from scoring.settings import Column
+
+TOLERANCE = {"gpu": 1e-3, "cpu": 1e-5}  # GPUs may multiply in TF32; on the CPU only the order of sums differs
+
+
+def write_tabular(
+    folder: str | Path,
+    *,
+    name: str,
+    version: str,
+    inputs: dict[str, Column],
+    layout: Layout,
+    vocabularies: Sequence[pa.Array[Any]],
+    net: Net,
+    golden: pa.Table,
+    tolerance: dict[str, float] | None = None,
+) -> Path:
+    """Write the bundle; the rows of `golden` become its golden rows.
+
+    Args:
+        vocabularies: one array of strings or integers per categorical column, in slot order from slot 1.
+        tolerance: by route; see `Bundle.tolerance`.
+    """
+    tables = {c.column: v for c, v in zip(layout.categorical, vocabularies, strict=True)}
+    manifest = {"family": "tabular", "name": name, "version": version, "inputs": describe_inputs(inputs)}
+    manifest |= {"tolerance": dict(tolerance or TOLERANCE)} | layout.describe()
+    tensors = dict(net.state_dict())
+    for column, known in tables.items():
+        tensors |= _words(column, known)
+    typed = golden.select(list(inputs)).cast(input_schema(inputs)).combine_chunks()
+    return write(folder, manifest, tensors, _with_expected(typed, layout, vocabularies, net))
+
+
+def _with_expected(typed: pa.Table, layout: Layout, vocabularies: Sequence[pa.Array[Any]], net: Net) -> pa.Table:
+    """Golden scores by the plain module in float64: independent of every fast path."""
+    wide = layout.net().double()
+    wide.load_state_dict(net.state_dict())
+    wide.inverse_scale = net.inverse_scale.double()
+    rows = encode(typed.to_batches()[0], layout, [Vocabulary(v) for v in vocabularies])
+    slope, intercept = head.affine(layout.heads)
+    with torch.inference_mode():
+        logits = wide(rows.numbers.double(), rows.slots) * slope.double() + intercept.double()
+        expected = head.activate(layout.heads, logits).float().numpy()
+    for place, output in enumerate(head.output_names(layout.heads)):
+        typed = typed.append_column(EXPECTED + output, pa.array(expected[:, place].copy()))
+    return typed
+
+
+def _words(column: str, known: pa.Array[Any]) -> dict[str, torch.Tensor]:
+    if not pa.types.is_string(known.type):
+        return {WORDS + column: torch.from_numpy(known.cast(pa.int64()).to_numpy().copy())}
+    words = [str(w).encode() for w in known.to_pylist()]
+    offsets = np.cumsum([0] + [len(w) for w in words]).astype(np.int32)
+    text = np.frombuffer(b"".join(words), np.uint8).copy()
+    return {f"{WORDS}{column}.bytes": torch.from_numpy(text), f"{WORDS}{column}.offsets": torch.from_numpy(offsets)}
