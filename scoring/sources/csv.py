@@ -74,7 +74,9 @@ def _batches(stream: Stream, names: list[str], wanted: list[str], form: Csv, rej
         ),
     )
     held: pa.RecordBatch | None = None
+    ends: pa.Array[Any] | None = None
     for batch in reader:
+        ends = batch.column(last)
         if held is not None:
             yield held
         elif form.header and any(r.row < 0 for r in rejects):
@@ -82,7 +84,7 @@ def _batches(stream: Stream, names: list[str], wanted: list[str], form: Csv, rej
         elif form.header:
             batch = batch.slice(1)
         held = batch
-    _refuse_open_quote(None if held is None else held.column(last), rejects, stream, form)
+    _refuse_open_quote(ends, rejects, stream, form)
     if held is not None:
         yield held
 

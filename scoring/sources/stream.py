@@ -1,4 +1,4 @@
-"""Bytes of a text file as UTF-8, decompressed on the way: gzip and zstd are known by their first bytes, not by their names.
+"""Bytes of a text file, decompressed on the way: gzip and zstd are known by their first bytes, not by their names.
 
 Decompression is streamed, so that a bomb costs time but no memory; a truncated or damaged stream raises.
 """
@@ -19,30 +19,42 @@ _LONGEST_LINE = 64 << 20
 
 
 class Stream:
-    """A readable byte stream of UTF-8 text. `last` is the last byte so far that is not a line end."""
+    """A readable byte stream. With an encoding it is valid UTF-8, transcoded if need be; without, the bytes are as found.
+
+    `last` is the last byte so far that is not a line end.
+    """
 
     closed = False
 
-    def __init__(self, path: str, encoding: str = "utf-8") -> None:
+    def __init__(self, path: str, encoding: str | None = None) -> None:
         """Raises: OSError; ConfigError for an encoding that nobody knows."""
         self.last = b""
-        self._decoder = _decoder(encoding)
+        self._encoding = _known(encoding or "utf-8")
+        self._decoder = codecs.getincrementaldecoder(self._encoding)("strict") if encoding else None
         self._file = pa.OSFile(path, "rb")
         self._source = _decompressed(self._file)
 
     def read(self, size: int = -1) -> bytes:
         """At most about `size` bytes; empty at the end only.
 
-        Raises: OSError, or UnicodeDecodeError when the bytes are not in the encoding.
+        Raises: OSError; SourceError when the bytes are not in the encoding.
         """
         while True:
             data: bytes = self._source.read(size if size >= 0 else None)
             ended = not data
             if self._decoder is not None:
-                data = self._decoder.decode(data, final=ended).encode()
+                data = self._decoded(data, ended)
             if data or ended:
                 self.last = data.rstrip(b"\r\n")[-1:] or self.last
                 return data
+
+    def _decoded(self, data: bytes, ended: bool) -> bytes:
+        assert self._decoder is not None
+        try:
+            text = self._decoder.decode(data, final=ended)
+        except UnicodeDecodeError as error:
+            raise SourceError(f"the text is not {self._encoding} ({error.reason}). Set source.csv.encoding.") from None
+        return data if self._encoding == "utf-8" else text.encode()
 
     def readable(self) -> bool:
         return True
@@ -59,12 +71,11 @@ class Stream:
         self.close()
 
 
-def _decoder(encoding: str) -> codecs.IncrementalDecoder | None:
+def _known(encoding: str) -> str:
     try:
-        found = codecs.lookup(encoding)
+        return codecs.lookup(encoding).name
     except LookupError:
         raise ConfigError(f"source.csv.encoding: {encoding!r} is unknown. Try utf-8, latin-1, cp1252 or utf-16.") from None
-    return None if found.name == "utf-8" else found.incrementaldecoder("strict")  # UTF-8 is validated where it is read
 
 
 def _decompressed(source: pa.NativeFile) -> pa.NativeFile:
