@@ -37,7 +37,7 @@ def faults(values: Array, bounds: Bounds) -> Iterator[tuple[str, Mask]]:
     if len(values) == values.null_count or not (floating or bounds.low is not None or bounds.high is not None):
         return
     raw = _raw(values)
-    if not _clean(raw, values, bounds):
+    if not _clean(raw, bounds):
         yield from _masks(raw, values, bounds, floating)
 
 
@@ -49,36 +49,38 @@ def _raw(values: Array) -> np.ndarray[Any, Any]:
     return slots
 
 
-def _clean(raw: np.ndarray[Any, Any], values: Array, bounds: Bounds) -> bool:
-    """True: nothing is at fault. False: perhaps."""
+def _valid(values: Array) -> Mask:
+    """The validity bitmap as bools; numpy unpacks it 15 times faster than Arrow casts it."""
+    bitmap = values.buffers()[0]
+    if bitmap is None:
+        return np.ones(len(values), np.bool_)
+    first = values.offset // 8
+    bits = np.frombuffer(cast(Any, bitmap), np.uint8, -1, first)
+    shift = values.offset - 8 * first
+    return np.unpackbits(bits, count=shift + len(values), bitorder="little")[shift:].view(np.bool_)
+
+
+def _clean(raw: np.ndarray[Any, Any], bounds: Bounds) -> bool:
+    """True: nothing is at fault, whatever lies under nulls included. False: perhaps."""
     with np.errstate(invalid="ignore"):
         low, high = raw.min(), raw.max()
-    if _within(low, high, bounds):
-        return True
-    if not values.null_count or low != low:
-        return False
-    seen = pc.min_max(values)  # what lies under nulls is left out, at thrice the cost; there is no NaN
-    return _within(seen["min"].as_py(), seen["max"].as_py(), bounds)
-
-
-def _within(low: Any, high: Any, bounds: Bounds) -> bool:
     if not (math.isfinite(low) and math.isfinite(high)):
         return False
     return (bounds.low is None or bool(low >= bounds.low)) and (bounds.high is None or bool(high <= bounds.high))
 
 
 def _masks(raw: np.ndarray[Any, Any], values: Array, bounds: Bounds, floating: bool) -> Iterator[tuple[str, Mask]]:
-    valid = mask_of(values.is_valid()) if values.null_count else np.ones(len(values), np.bool_)
+    valid = _valid(values)
     with np.errstate(invalid="ignore"):
-        found = {"nan": np.isnan(raw), "finite": np.isinf(raw)} if floating else {}
         outside = np.zeros(len(raw), np.bool_)
         if bounds.low is not None:
             outside |= raw < bounds.low
         if bounds.high is not None:
             outside |= raw > bounds.high
-    if floating:
-        outside &= ~found["finite"]
-    for name, mask in (found | {"range": outside}).items():
-        mask = mask & valid
+    found = {"range": outside & valid}
+    if floating and not np.isfinite(raw).all():
+        infinite = np.isinf(raw)
+        found = {"nan": np.isnan(raw) & valid, "finite": infinite & valid, "range": outside & valid & ~infinite}
+    for name, mask in found.items():
         if mask.any():
             yield name, mask

@@ -97,7 +97,7 @@ def raw_rows(batch: pa.RecordBatch, rows: Positions) -> pa.RecordBatch:
 def _rule(name: str, column: Column) -> Rule:
     kind = _type(name, column.dtype)
     try:
-        allowed = None if column.allowed is None else pa.array(column.allowed, kind)
+        allowed = None if column.allowed is None else pa.array(_both_zeros(column.allowed, kind), kind)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         raise ConfigError(f"contract.columns.{name}.allowed: not all are {column.dtype} ({error}).") from None
     return Rule(name, kind, column.nullable, Bounds(*_limits(name, column, kind), allowed))
@@ -115,6 +115,11 @@ def _type(name: str, dtype: str) -> pa.DataType:
             f"contract.columns.{name}.dtype: {dtype!r} cannot be held to. Try float32, int64, string, bool or date32."
         )
     return cast(pa.DataType, kind)
+
+
+def _both_zeros(allowed: tuple[Any, ...], kind: pa.DataType) -> list[Any]:
+    """Arrow's set look-up tells -0.0 from 0.0, which are one number."""
+    return [*allowed, *((0.0, -0.0) if pa.types.is_floating(kind) and 0 in allowed else ())]
 
 
 def _limits(name: str, column: Column, kind: pa.DataType) -> tuple[Any, Any]:
