@@ -79,20 +79,17 @@ def _batches(stream: Stream, names: list[str], wanted: list[str], form: Csv, rej
         ends = batch.column(last)
         if held is not None:
             yield held
-        elif form.header and any(r.row < 0 for r in rejects):
-            raise SourceError(f"the header line has not the {len(names)} fields that source.csv.names promises")
-        elif form.header:
-            batch = batch.slice(1)
+        else:
+            _refuse_other_header(rejects, names)
+            batch = batch.slice(int(form.header))
         held = batch
+    _refuse_other_header(rejects, names)
     _refuse_open_quote(ends, rejects, stream, form)
     if held is not None:
         yield held
 
 
 def _parsing(form: Csv, collect: _Collect) -> arrow_csv.ParseOptions:
-    for name, value, empty in (("delimiter", form.delimiter, False), ("quote", form.quote, True)):
-        if not (len(value) == 1 and value.isascii()) and not (empty and value == ""):
-            raise ConfigError(f"source.csv.{name} must be one ASCII character, not {value!r}.")
     return arrow_csv.ParseOptions(
         delimiter=form.delimiter, quote_char=form.quote or False, newlines_in_values=True, invalid_row_handler=collect
     )
@@ -127,6 +124,9 @@ def _finished(batch: pa.RecordBatch, wanted: list[str], form: Csv) -> pa.RecordB
 
 
 def _names(path: str, form: Csv) -> list[str]:
+    for name, value, empty in (("delimiter", form.delimiter, False), ("quote", form.quote, True)):
+        if not (len(value) == 1 and value.isascii()) and not (empty and value == ""):
+            raise ConfigError(f"source.csv.{name} must be one ASCII character, not {value!r}.")
     if form.names:
         return list(form.names)
     if not form.header:
@@ -160,6 +160,11 @@ def _records(text: str, form: Csv) -> Iterator[list[str]]:
 
 def _schema(names: list[str]) -> pa.Schema:
     return pa.schema([(name, pa.string()) for name in names])
+
+
+def _refuse_other_header(rejects: list[Rejected], names: list[str]) -> None:
+    if any(line.row < 0 for line in rejects):
+        raise SourceError(f"the header line has not the {len(names)} fields of source.csv.names")
 
 
 def _refuse_open_quote(column: pa.Array[Any] | None, rejects: list[Rejected], stream: Stream, form: Csv) -> None:

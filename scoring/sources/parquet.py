@@ -23,7 +23,7 @@ SUFFIXES = (".parquet", ".parq", ".pq")
 
 _BUFFER_BYTES = 256 * 1024
 _WORTH_ROWS = 4096  # finding out costs 0.8 ms
-_DICTIONARY_SHARE = 0.25  # of a chunk: a larger dictionary page means that most values are distinct
+_DICTIONARY_BYTES = 256 * 1024  # a writer gives up a dictionary at 1 MiB: a large page means that plain values follow
 
 
 def footer(file: File, settings: Source) -> Footer:
@@ -79,6 +79,8 @@ def _dictionaries(fragment: Fragment, meta: pq.FileMetaData, groups: range, name
 
 
 def _few_values(chunk: pq.ColumnChunkMetaData) -> bool:
+    """Less than a quarter of a byte of dictionary for each row."""
     if not chunk.has_dictionary_page or chunk.dictionary_page_offset is None:
         return False
-    return bool(chunk.data_page_offset - chunk.dictionary_page_offset < _DICTIONARY_SHARE * chunk.total_compressed_size)
+    size = chunk.data_page_offset - chunk.dictionary_page_offset
+    return bool(size < _DICTIONARY_BYTES and 4 * size < chunk.num_values)

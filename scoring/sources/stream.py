@@ -14,7 +14,7 @@ import pyarrow as pa
 from scoring.errors import ConfigError, SourceError
 
 _MAGIC: dict[bytes, Literal["gzip", "zstd"]] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 4 << 20
 _LONGEST_LINE = 64 << 20
 
 
@@ -88,7 +88,7 @@ def _decompressed(source: pa.NativeFile) -> pa.NativeFile:
 
 
 def chunks_of_lines(stream: Stream) -> Iterator[list[bytes]]:
-    """Lines without their line ends, about a MB at a time.
+    """Lines without their line ends, some MB at a time.
 
     Raises:
         SourceError: a line is longer than 64 MiB.
