@@ -9,6 +9,7 @@ id. Eight snappy Parquet files of two row groups each. The model: embeddings of 
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def write_data(folder: Path, rows: int, files: int = 8) -> Path:
     target = folder / f"rows-{rows}"
     target.mkdir(parents=True, exist_ok=True)
     ends = np.linspace(0, rows, files + 1).astype(int)
-    for place, (start, stop) in enumerate(zip(ends, ends[1:], strict=False)):
+    for place, (start, stop) in enumerate(itertools.pairwise(ends)):
         path = target / f"part-{place:03d}.parquet"
         if not path.exists():
             part = path.with_suffix(".part")

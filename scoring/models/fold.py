@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
+from scoring.models.blocks import padding
 from scoring.models.net import Net
 
 MAX_TABLE_BYTES = 8 << 20  # folded tables are first-layer wide; beyond a cache's size they lose to the narrow ones
@@ -35,7 +36,11 @@ class FoldedMlp:
         linear = [layer for layer in net.top if isinstance(layer, torch.nn.Linear)]
         weights = [layer.weight.detach().double() for layer in linear]
         biases = [layer.bias.detach().double() for layer in linear]
+        self._widths = [len(bias) for bias in biases]
         weights[-1], biases[-1] = weights[-1] * slope.double()[:, None], biases[-1] * slope.double() + intercept.double()
+        extra = [padding(*w.shape) for w in weights]
+        weights = [F.pad(w, (0, 0, 0, more)) for w, more in zip(weights, extra, strict=True)]
+        biases = [F.pad(b, (0, more)) for b, more in zip(biases, extra, strict=True)]
         numbers = len(net.inverse_scale)
         self._numbers = _ready(weights[0][:, :numbers] * net.inverse_scale.double())
         self._table = self._fold(net, weights[0][:, numbers:], biases[0])
@@ -58,9 +63,9 @@ class FoldedMlp:
 
     def compute(self, block: Sequence[torch.Tensor]) -> torch.Tensor:
         numbers, slots = block
-        hidden = self._first(numbers, slots)
-        for weight, bias in self._rest:
-            hidden = torch.addmm(bias, hidden.relu_(), weight)
+        hidden = self._first(numbers, slots)[:, : self._widths[0]]
+        for (weight, bias), width in zip(self._rest, self._widths[1:], strict=True):
+            hidden = torch.addmm(bias, hidden.relu_(), weight)[:, :width]
         return hidden
 
     def _first(self, numbers: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from scoring.errors import ModelError
-from scoring.models.blocks import BLOCK_ROWS, in_blocks
+from scoring.models.blocks import BLOCK_ROWS, in_blocks, widen
 from scoring.models.bundle import Bundle, check_outputs
 from scoring.models.encode import column, missing, values
 from scoring.models.golden import score_table
@@ -86,6 +86,8 @@ class OwnModule:
         self.inputs, self.tolerance, self.outputs = bundle.inputs, bundle.tolerance, outputs
         self.device = next((t.device for t in net.state_dict().values()), torch.device("cpu"))
         self._arguments, self._block_rows, self._net = arguments, block_rows, net
+        if self.device.type == "cpu":
+            widen(net)
 
     def encode(self, batch: pa.RecordBatch) -> Rows:
         """Raises: ModelError: a column is missing or not a number."""

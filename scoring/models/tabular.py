@@ -17,7 +17,7 @@ import torch
 
 from scoring.errors import ModelError
 from scoring.models import heads as head
-from scoring.models.blocks import BLOCK_ROWS, in_blocks
+from scoring.models.blocks import BLOCK_ROWS, in_blocks, widen
 from scoring.models.bundle import Bundle, Shapes
 from scoring.models.encode import Rows, Vocabulary, column, numbers_into
 from scoring.models.fold import FoldedMlp, pays
@@ -95,6 +95,8 @@ class Tabular:
         self._net = net.eval().requires_grad_(False).to(device)
         self._slope, self._intercept = slope.to(device), intercept.to(device)
         self._folded = FoldedMlp(net, slope, intercept, BLOCK_ROWS) if device.type == "cpu" and pays(net) else None
+        if device.type == "cpu":
+            widen(self._net)
 
     def encode(self, batch: pa.RecordBatch) -> Rows:
         """Raises: ModelError: a column is missing or of another type than declared."""
