@@ -20,7 +20,8 @@ def platt(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
     found = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
     wide = logits.double()
     _minimise(found, lambda: F.binary_cross_entropy_with_logits(found[0] * wide + found[1], targets))
-    return float(found[0]), float(found[1])
+    slope, intercept = found.detach().tolist()
+    return slope, intercept
 
 
 def temperature(logits: torch.Tensor, classes: torch.Tensor) -> float:

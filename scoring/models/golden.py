@@ -19,10 +19,16 @@ def check_golden(model: Model, golden: pa.Table) -> None:
     A score agrees when it is within tolerance x max(1, |expected|): absolute for probabilities, relative for large values.
 
     Raises:
-        ModelError: a score does not agree; the worst one is named with row, column, difference and tolerance.
+        ModelError: a score does not agree (the worst one is named with row, column, difference and tolerance), or the model raised.
     """
     tolerance = model.tolerance["cpu" if model.device.type == "cpu" else "gpu"]
-    found = scores(model, golden.select(list(model.inputs)))
+    try:
+        found = scores(model, golden.select(list(model.inputs)))
+    except (ModelError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError):
+        raise
+    except Exception as error:  # a user's module may raise anything
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"Bundle {model.name} raised on its golden rows: {type(error).__name__}: {reason}.") from error
     expected = np.column_stack([golden.column(EXPECTED + o).to_numpy() for o in model.outputs]).astype(np.float64)
     with np.errstate(invalid="ignore"):
         off = np.abs(found - expected) / np.maximum(1.0, np.abs(expected))

@@ -73,18 +73,24 @@ def open_model(bundle: Bundle, device: torch.device, module: str | None) -> OwnM
     net = _build(_find(module), Fields(constructor, f"{body.where}: constructor"), constructor, module)
     _check_keywords(net, arguments, module)
     net.load_state_dict(bundle.tensors({k: (v.dtype, tuple(v.shape)) for k, v in net.state_dict().items()}))
-    return OwnModule(bundle, arguments, outputs, block_rows, net.eval().requires_grad_(False).to(device))
+    return OwnModule(bundle, arguments, outputs, block_rows, net.eval().requires_grad_(False).to(device), device)
 
 
 class OwnModule:
     """A Model around a user's module."""
 
     def __init__(
-        self, bundle: Bundle, arguments: tuple[Argument, ...], outputs: tuple[str, ...], block_rows: int, net: nn.Module
+        self,
+        bundle: Bundle,
+        arguments: tuple[Argument, ...],
+        outputs: tuple[str, ...],
+        block_rows: int,
+        net: nn.Module,
+        device: torch.device,
     ) -> None:
         self.name, self.version, self.digest = bundle.name, bundle.version, bundle.digest
         self.inputs, self.tolerance, self.outputs = bundle.inputs, bundle.tolerance, outputs
-        self.device = next((t.device for t in net.state_dict().values()), torch.device("cpu"))
+        self.device = device
         self._arguments, self._block_rows, self._net = arguments, block_rows, net
         if self.device.type == "cpu":
             widen(net)

@@ -52,7 +52,9 @@ class Net(nn.Module):
     def __init__(self, scale: list[float], tables: list[tuple[int, int]], shape: Architecture, logits: int) -> None:
         super().__init__()
         self.shape = shape
-        self.register_buffer("inverse_scale", (1 / torch.tensor(scale, dtype=torch.float64)).float(), persistent=False)
+        self.register_buffer(
+            "inverse_scale", (1 / torch.tensor(scale, dtype=torch.float64, device="cpu")).float(), persistent=False
+        )
         self.embeddings = nn.ModuleList(nn.Embedding(size, width) for size, width in tables)
         numbers, widths = len(scale), [width for _, width in tables]
         if shape.kind == "dlrm":

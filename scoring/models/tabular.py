@@ -75,11 +75,12 @@ def open_model(bundle: Bundle, device: torch.device, module: str | None) -> Tabu
     if module is not None:
         raise ModelError(f"Bundle {bundle.name} is of the tabular family; model.module ({module}) is for the module family only.")
     layout = _layout(bundle)
-    net = layout.net()
+    with torch.device("meta"):  # no memory is taken for what a bundle merely claims to hold
+        net = layout.net()
     words = _word_shapes(layout, bundle)
     tensors = bundle.tensors({k: (v.dtype, tuple(v.shape)) for k, v in net.state_dict().items()} | words)
     vocabularies = [_vocabulary(c.column, tensors) for c in layout.categorical]
-    net.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(WORDS)})
+    net.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(WORDS)}, assign=True)
     return Tabular(bundle, layout, vocabularies, net, device)
 
 
@@ -156,14 +157,14 @@ def _check_columns(layout: Layout, bundle: Bundle) -> None:
     where = f"{bundle.folder / 'model.yaml'}: preprocessing"
     if unknown := [u for u in used if u not in bundle.inputs]:
         raise ModelError(f"{where} uses {unknown[0]!r}, which is not an input.")
-    if idle := [n for n in bundle.inputs if n not in used]:
-        raise ModelError(f"{where} does not use the input {idle[0]!r}; an input that changes nothing is a mistake.")
     for n in layout.numeric:
         if bundle.inputs[n.column].dtype == "string":
             raise ModelError(f"{where}: {n.column!r} is numeric, but the input is a string.")
     for c in layout.categorical:
         if bundle.inputs[c.column].dtype.startswith("float"):
             raise ModelError(f"{where}: {c.column!r} is categorical, but the input is {bundle.inputs[c.column].dtype}.")
+    if idle := [n for n in bundle.inputs if n not in used]:
+        raise ModelError(f"{where} does not use the input {idle[0]!r}; an input that changes nothing is a mistake.")
     dims = [c.dim for c in layout.categorical]
     if layout.architecture.kind == "dlrm" and (len(set(dims)) != 1 or len(dims) + bool(layout.numeric) < 2):
         raise ModelError(f"{where}: dlrm needs categorical columns of one width and at least two vectors, found widths {dims}.")
