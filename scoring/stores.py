@@ -15,7 +15,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -47,6 +47,8 @@ class Store(Protocol):
 
     def remove(self, key: str) -> None: ...
 
+    def copy(self, key: str, to: str) -> None: ...
+
     def spool(self, name: str) -> Path: ...
 
     def open_path(self, key: str) -> str: ...
@@ -76,7 +78,9 @@ def probe(store: Store) -> None:
     kept = store.get(key)
     store.remove(key)
     if not first or second or kept != b"first":
-        raise StoreError(f"{store.root} cannot create an object only if it is absent; scores could be doubled there. Use another store.")
+        raise StoreError(
+            f"{store.root} cannot create an object only if it is absent; scores could be doubled there. Use another store."
+        )
 
 
 def checked(key: str) -> str:
@@ -144,6 +148,13 @@ class LocalStore:
 
     def remove(self, key: str) -> None:
         self.path(key).unlink(missing_ok=True)
+
+    def copy(self, key: str, to: str) -> None:
+        """Give an immutable object a second name (a hard link: no bytes are copied)."""
+        target = self.path(to)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            os.link(self.path(key), target)
 
     def spool(self, name: str) -> Path:
         """A new temporary file in the same file system, so that it can be linked."""

@@ -47,7 +47,10 @@ class Account:
             status=status,
             rows=self.rows(),
             partitions=tuple(self.partitions[key] for key in sorted(self.partitions)),
-            rates={"rows_per_second": round(self.counts.total / wall_s, 1) if wall_s > 0 else 0.0, "wall_seconds": round(wall_s, 3)},
+            rates={
+                "rows_per_second": round(self.counts.total / wall_s, 1) if wall_s > 0 else 0.0,
+                "wall_seconds": round(wall_s, 3),
+            },
             stages={name: round(s, 3) for name, s in sorted(self.seconds.items())},
             routes=dict(self.routes),
             devices=dict(self.devices),

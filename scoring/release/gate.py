@@ -1,0 +1,54 @@
+"""The gate before publishing: limits held against counts. Pure functions; a verdict is a Check, and the worst Check decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from scoring.settings import Release
+from scoring.types import BadFile, Check, Counts
+
+FALLBACK_ROUTES = ("gpu-smaller-batch", "cpu", "backup-model")
+Decision = Literal["published", "published-with-warnings", "held"]
+
+
+def checks(
+    key: str, counts: Counts, bad_files: Sequence[BadFile], fallback_rows: int, limits: Release, max_fallback_share: float
+) -> tuple[Check, ...]:
+    """Verdicts on one partition.
+
+    The row budget judges rows that were read and found bad; files lost as a whole have a budget of their own and always warn.
+    `fallback_rows` were answered by another route than the one the lane was meant for.
+    """
+    bad_rows = counts.quarantined - sum(b.rows for b in bad_files)
+    judged = counts.scored + bad_rows
+    share = bad_rows / judged if judged else 0.0
+    fallen = fallback_rows / counts.scored if counts.scored else 0.0
+    files = _limit("bad_files", key, len(bad_files), limits.max_bad_files)
+    if bad_files and files.status == "pass":
+        files = Check("bad_files", key, "warn", "warn", files.expected, files.actual)
+    empty = Check("not_empty", key, "warn" if not counts.total else "pass", "warn", "> 0 rows", f"{counts.total:,} rows")
+    return (
+        _limit("bad_rows", key, bad_rows, limits.max_bad_rows),
+        _limit("bad_share", key, round(share, 6), limits.max_bad_share),
+        files,
+        _limit("fallback_share", key, round(fallen, 6), max_fallback_share),
+        empty,
+    )
+
+
+def decide(verdicts: Sequence[Check]) -> Decision:
+    """Publish, publish and say so, or hold."""
+    if any(c.status == "fail" and c.severity == "error" for c in verdicts):
+        return "held"
+    return "published-with-warnings" if any(c.status in ("warn", "fail") for c in verdicts) else "published"
+
+
+def fallback_rows(routes: Mapping[str, int], meant: str) -> int:
+    """Rows answered by a route below the one the lanes were meant for."""
+    return sum(rows for route, rows in routes.items() if route in FALLBACK_ROUTES and route != meant)
+
+
+def _limit(name: str, key: str, actual: float, limit: float | None) -> Check:
+    expected = "no limit" if limit is None else f"<= {limit:,}"
+    return Check(name, key, "fail" if limit is not None and actual > limit else "pass", "error", expected, f"{actual:,}")
