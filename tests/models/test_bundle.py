@@ -263,7 +263,7 @@ def test_a_module_name_for_a_tabular_bundle_is_refused(bundle):
 
 BARE = """
 import sys
-for name in ("polars", "ray", "hydra", "omegaconf", "pydantic", "obstore", "rich", "pandas", "triton"):
+for name in ("polars", "ray", "hydra", "omegaconf", "pydantic", "obstore", "rich", "triton"):
     sys.modules[name] = None
 from scoring.models.load import load
 import pyarrow.parquet as pq
