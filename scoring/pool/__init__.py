@@ -1,13 +1,16 @@
-"""Many slices on many lanes. `dispatcher` decides and does no I/O; `inline` and `ray` do and decide nothing.
+"""Many slices on many lanes. `dispatcher` decides and does no I/O; `inline` and `ray` do and decide nothing; `drive` joins them.
 
 A pool is handed a lane factory and does not know the engine. What moves between processes is a Slice one way and a Receipt or a
 Failure back. Liveness and replies are not trusted: after every error the store is asked before work is handed out again.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from scoring.types import Failure, Receipt, Slice
+
+LaneKind = Literal["gpu", "cpu"]
 
 
 class Lane(Protocol):
@@ -17,7 +20,50 @@ class Lane(Protocol):
 
     def describe(self) -> dict[str, str]: ...
 
+
+LaneFactory = Callable[[LaneKind], Lane]
+
+
+@dataclass(frozen=True)
+class Ready:
+    lane: int
+    facts: dict[str, str]
+
+
+@dataclass(frozen=True)
+class StartFailed:
+    """`permanent`: building the lane raised, so that building it again would too."""
+
+    lane: int
+    cause: str
+    permanent: bool
+
+
+@dataclass(frozen=True)
+class Died:
+    lane: int
+    cause: str
+
+
+@dataclass(frozen=True)
+class Replied:
+    lane: int
+    attempt: str
+    answer: Receipt | Failure
+
+
+Event = Ready | StartFailed | Died | Replied
+
+
+class LanePool(Protocol):
+    """Does what the dispatcher says. `wait` returns what happened, at the latest after `timeout_s`; nothing else may block."""
+
+    def start(self, lane: int, kind: LaneKind) -> None: ...
+
+    def send(self, lane: int, work: Slice, attempt: str) -> None: ...
+
+    def kill(self, lane: int) -> None: ...
+
+    def wait(self, timeout_s: float) -> list[Event]: ...
+
     def close(self) -> None: ...
-
-
-LaneFactory = Callable[[], Lane]
