@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from scoring.admit.rules import Admitted, MissingColumns, Rules, admit
+from scoring.admit.rules import Admitted, MissingColumns, Rules, admit, raw_rows
 from scoring.engine.faults import Faults
 from scoring.engine.pipeline import Pipeline
 from scoring.engine.scorer import Scored, Scorer
@@ -51,7 +51,7 @@ class Attempt:
 
     def __init__(self, job: Job, model: Model, rules: Rules, scorer: Scorer, writer: StagedWriter, turn: threading.Lock) -> None:
         self._job, self._model, self._rules, self._scorer, self._writer, self._turn = job, model, rules, scorer, writer, turn
-        self._columns = tuple(dict.fromkeys((*rules.columns, *job.source.carry)))
+        self._columns = tuple(dict.fromkeys((*(rule.name for rule in rules.columns), *job.source.carry)))
         self._read_rows = self._scored = self._quarantined = 0
         self._reasons: Counter[str] = Counter()
         self._routes: Counter[str] = Counter()
@@ -113,12 +113,19 @@ class Attempt:
         self._routes.update(item.scored.routes)
         if len(item.admitted.bad):
             self._reject(item, item.admitted.bad, "admit", item.admitted.reasons)
-        for line in item.window.rejected:
-            self._writer.quarantine_line(item.fragment.path, line.row, line.text, line.reason)
-            self._count("read", [(line.reason,)])
+        if item.window.rejected:
+            self._reject_lines(item)
+
+    def _reject_lines(self, item: Item) -> None:
+        """Lines that are no rows: their text is all there is of them."""
+        lines = item.window.rejected
+        raw = pa.record_batch({"_line": pa.array([line.text for line in lines], pa.string())})
+        reasons = [(line.reason,) for line in lines]
+        self._writer.quarantine(raw, item.fragment.path, np.array([line.row for line in lines], np.int64), "read", reasons)
+        self._count("read", reasons)
 
     def _reject(self, item: Item, rows: np.ndarray, stage: Stage, reasons: list[tuple[str, ...]]) -> None:
-        raw = item.window.batch.take(pa.array(rows))
+        raw = raw_rows(item.window.batch, rows)
         self._writer.quarantine(raw, item.fragment.path, item.window.positions[rows], stage, reasons)
         self._count(stage, reasons)
 

@@ -122,7 +122,10 @@ class EngineLane:
         return tuple(pieces)
 
     def _writer(self, work: Slice, attempt: str) -> StagedWriter:
-        return StagedWriter(self._store, self._run_id, work, attempt, self._job.sink, self._model, self._faults.hit)
+        model = self._model
+        return StagedWriter(
+            self._store, self._run_id, work, attempt, self._job.sink, model.version, model.outputs, self._faults.hit
+        )
 
     def _stand_in(self) -> Device:
         job = self._job

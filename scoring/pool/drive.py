@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from scoring.pool import LanePool
+from scoring.pool import LanePool, Ready
 from scoring.pool.dispatcher import Dispatcher, Finished, KillLane, Look, Outcome, Send, StartLane
 from scoring.types import Receipt, Slice
 
@@ -24,8 +24,9 @@ def drive(
     on_finished: Callable[[Slice, Receipt], None],
     should_stop: Callable[[], str | None] = lambda: None,
     clock: Callable[[], float] = time.monotonic,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> Outcome:
-    """Run until the dispatcher has an outcome. `should_stop` returns why, once the user wants to stop.
+    """Run until the dispatcher has an outcome. `should_stop` returns why, once the user wants to stop; `on_ready` hears of each lane.
 
     Raises: whatever planning, `find` or `on_finished` raise; the pool is closed in any case.
     """
@@ -39,6 +40,8 @@ def drive(
                 _perform(action, dispatcher, pool, find, on_finished, clock)
             if dispatcher.outcome is None:
                 for event in pool.wait(_TICK_S):
+                    if isinstance(event, Ready):
+                        on_ready()
                     dispatcher.happened(event, clock())
         return dispatcher.outcome
     finally:

@@ -1,0 +1,58 @@
+"""What a run and a plan both need first: the model's identity, the partitions, and which of them are still to be scored."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from scoring.engine import capacity
+from scoring.models import bundle
+from scoring.parts import part
+from scoring.release import change
+from scoring.settings import Job
+from scoring.sinks.publish import Identity, Manifest, published
+from scoring.sources.discover import Found, discover
+from scoring.stores import Store
+from scoring.types import Partition, digest
+
+FORMAT = "1"  # of published files; a new number makes old partitions differ
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """`todo` are to be scored, `standing` are published already and unchanged."""
+
+    identity: Identity
+    lanes: capacity.LanePlan
+    found: Found
+    todo: tuple[Partition, ...]
+    standing: tuple[Manifest, ...]
+
+
+def prepare(job: Job, store: Store) -> Prepared:
+    """Look at the bundle, the machine and the listing; open no data file.
+
+    Raises:
+        ConfigError: bundle, plan or path cannot work. SourceError: there is nothing to read.
+        ChangedError: something that is published would be replaced without having been asked for.
+    """
+    model = bundle.read(job.model.bundle)
+    parts = identity_parts(job, model.digest)
+    lanes = capacity.plan(capacity.measure(), job.hardware, job.engine)
+    found = discover(job.source, part("sources", job.source.kind).SUFFIXES)
+    standing = {manifest.key: manifest for manifest in published(store)}
+    todo = tuple(p for p in found.partitions if _wanted(p, standing.get(p.key), parts, job.release.on_change))
+    identity = Identity("", {"name": model.name, "version": model.version, "digest": model.digest}, parts, digest(parts))
+    kept = [standing[p.key] for p in found.partitions if p not in todo]
+    return Prepared(identity, lanes, found, todo, tuple(kept))
+
+
+def identity_parts(job: Job, model_digest: str) -> dict[str, str]:
+    """Digests of all that decides what a published row is. Batch size, lanes, devices and retries are not among it."""
+    source = {k: v for k, v in asdict(job.source).items() if k not in ("path", "slice_rows")}
+    model = {"digest": model_digest, "module": job.model.module}
+    return {"model": digest(model), "contract": digest(asdict(job.contract)), "source": digest(source), "format": FORMAT}
+
+
+def _wanted(partition: Partition, manifest: Manifest | None, parts: dict[str, str], on_change: str) -> bool:
+    before = (manifest.parts, manifest.input_digest) if manifest else (None, "")
+    return change.decide(partition.key, *before, parts, partition.input_digest, on_change) == "score"

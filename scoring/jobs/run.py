@@ -1,0 +1,181 @@
+"""The main verb: discover, plan, dispatch, publish, account."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from random import Random
+from typing import Protocol
+
+import pyarrow as pa
+import torch
+
+from scoring import __version__
+from scoring.engine import lane
+from scoring.jobs.preparation import Prepared, prepare
+from scoring.jobs.publishing import Publishing, announce
+from scoring.ledger import runs
+from scoring.ledger.account import Account
+from scoring.ledger.chain import Ledger
+from scoring.pool import LanePool
+from scoring.pool.dispatcher import Dispatcher, Outcome
+from scoring.pool.drive import drive
+from scoring.settings import Job
+from scoring.sinks.publish import published, repair
+from scoring.sinks.staged import find, finished
+from scoring.sources import slices
+from scoring.stores import Store, open_store, probe
+from scoring.types import Partition, PartitionRecord, Receipt, RunRecord, Slice, Status
+
+
+class Watcher(Protocol):
+    """Told what happens; may not fail and may not be slow (law 6)."""
+
+    def begin(self, run_id: str, resumed: bool, prepared: Prepared, store: Store) -> None: ...
+
+    def planned(self, work: Slice) -> None: ...
+
+    def finished(self, receipt: Receipt) -> None: ...
+
+    def end(self, record: RunRecord) -> None: ...
+
+
+def run(job: Job, config: str, watcher: Watcher, should_stop: Callable[[], str | None] = lambda: None) -> RunRecord:
+    """Score what is not scored yet and publish it. `config` is kept with the run as it was written, secrets unresolved.
+
+    Raises:
+        ScoringError: nothing was begun, or nothing can go on; what was staged stays.
+    """
+    store = open_store(job.workspace)
+    probe(store)
+    with store.lock({"run": job.run_id or "a run of " + job.source.path}):
+        prepared = prepare(job, store)
+        ledger = Ledger(store)
+        for manifest in published(store):  # what a crash may have left between a manifest and its public folder
+            repair(store, manifest)
+            announce(ledger, manifest)
+        if not prepared.todo:
+            return _nothing_to_do(store, prepared)
+        run_id, resumed = runs.start(store, prepared.identity.fingerprint, job.run_id, config)
+        prepared = replace(prepared, identity=replace(prepared.identity, run_id=run_id))
+        watcher.begin(run_id, resumed, prepared, store)
+        return _Run(job, store, ledger, prepared, watcher).go(should_stop)
+
+
+class _Run:
+    def __init__(self, job: Job, store: Store, ledger: Ledger, prepared: Prepared, watcher: Watcher) -> None:
+        self._job, self._store, self._prepared, self._watcher = job, store, prepared, watcher
+        self._run_id = prepared.identity.run_id
+        self._account = Account()
+        self._publishing = Publishing(job, store, ledger, prepared.identity, self._account, prepared.lanes.kind)
+        self._staged = finished(store, self._run_id)
+        self._resumed_rows = 0
+        self._began, self._first_ready = time.monotonic(), 0.0
+        for manifest in prepared.standing:
+            self._account.partitions[manifest.key] = _standing(manifest.key, manifest.counts, manifest.version)
+
+    def go(self, should_stop: Callable[[], str | None]) -> RunRecord:
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        pool = _pool(self._job, self._prepared, self._run_id)
+        self._began = time.monotonic()
+        outcome = drive(self._dispatcher(), pool, self._slices(), self._find, self._finished, should_stop, on_ready=self._ready)
+        self._publishing.publish_due()
+        status = self._status(outcome)
+        self._publishing.close("paused" if status in ("paused", "published") else status)
+        record = self._record(status, outcome, started)
+        runs.finish(self._store, record)
+        self._watcher.end(record)
+        return record
+
+    def _dispatcher(self) -> Dispatcher:
+        engine, lanes = self._job.engine, self._prepared.lanes
+        rng = Random()
+        names = partial(_attempt_name, f"{rng.getrandbits(40):010x}")
+        return Dispatcher(lanes.count, lanes.kind, engine.in_flight, engine.retry, engine.fallback, rng, names)
+
+    def _slices(self) -> Iterator[Slice]:
+        """Planned in the planner's thread. Slices that are staged already are handed out too: a lane answers for them at once."""
+        for partition in self._prepared.todo:
+            self._publishing.begin(partition)
+            for work in slices.plan(partition, self._job.source):
+                self._publishing.plan(work)
+                self._watcher.planned(work)
+                yield work
+            self._publishing.planned(partition)
+
+    def _find(self, work: Slice) -> Receipt | None:
+        return find(self._store, self._run_id, work.id)
+
+    def _ready(self) -> None:
+        self._first_ready = self._first_ready or time.monotonic()
+
+    def _finished(self, work: Slice, receipt: Receipt) -> None:
+        if work.id in self._staged:
+            self._resumed_rows += receipt.rows_in
+        self._publishing.finished(receipt)
+        self._watcher.finished(receipt)
+
+    def _status(self, outcome: Outcome) -> Status:
+        if outcome.ending == "done":
+            return self._account.status()
+        return "paused" if outcome.ending in ("stopped", "paused") else "failed"
+
+    def _record(self, status: Status, outcome: Outcome, started: str) -> RunRecord:
+        ended = time.monotonic()
+        record = self._account.record(
+            self._run_id,
+            status,
+            ended - self._began,
+            environment=environment(),
+            fingerprint=self._prepared.identity.fingerprint,
+            model=self._prepared.identity.model,
+            started=started,
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            message=outcome.message,
+        )
+        fresh = self._account.counts.total - self._resumed_rows
+        scoring_s = ended - (self._first_ready or self._began)
+        rates = {"rows_per_second": round(fresh / scoring_s, 1), "scoring_seconds": round(scoring_s, 3)}
+        return replace(record, rates=record.rates | rates)
+
+
+def environment() -> dict[str, str]:
+    """What the scores were made with."""
+    cuda = torch.version.cuda or ""
+    found = {"python": platform.python_version(), "torch": str(torch.__version__), "pyarrow": pa.__version__, "cuda": cuda}
+    return found | {"scoring": __version__, "platform": platform.platform()}
+
+
+def _attempt_name(run: str, n: int) -> str:
+    return f"{run}-{n}"
+
+
+def _pool(job: Job, prepared: Prepared, run_id: str) -> LanePool:
+    lanes = prepared.lanes
+    factory = partial(lane.build, lane.LaneSpec(job, run_id, lanes.cpus))
+    if job.engine.kind == "inline":
+        from scoring.pool.inline import InlinePool
+
+        return InlinePool(factory, job.engine.in_flight)
+    from scoring.pool.ray import RayPool, Share
+
+    shares = {"gpu": Share(lanes.cpus, lanes.gpus), "cpu": Share(lanes.cpus, 0)}
+    return RayPool(factory, shares, job.engine.in_flight, job.engine.address)  # type: ignore[arg-type]
+
+
+def _standing(key: str, counts: dict[str, int], version: int) -> PartitionRecord:
+    return PartitionRecord(key, "skipped", {"in": sum(counts.values()), **counts}, (), version)
+
+
+def _nothing_to_do(store: Store, prepared: Prepared) -> RunRecord:
+    """Everything is published as it would be now: say so and touch nothing."""
+    account = Account()
+    for manifest in prepared.standing:
+        account.partitions[manifest.key] = _standing(manifest.key, manifest.counts, manifest.version)
+    last = max((manifest.run_id for manifest in prepared.standing), default="")
+    message = f"Nothing to do: {len(account.partitions)} partition(s) are published with this model, contract and input."
+    return account.record(last, "published", 0.0, environment=environment(), model=prepared.identity.model, message=message)
