@@ -1,0 +1,257 @@
+"""A workspace on a local (or network) file system.
+
+Put-if-absent = temporary file in the same file system, fsync, `link`, fsync of the folder. `link` and not `rename`, which replaces
+silently; not O_EXCL and write, which leaves a torn file holding the name for ever (reliability note, a.3). Where hard links do not
+exist, `renameat2(RENAME_NOREPLACE)` does the same. Modes follow the umask.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from scoring.errors import BusyError, StoreError
+from scoring.stores.names import checked, sha256_of
+from scoring.stores.renames import UNSUPPORTED, rename_new
+
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
+_SPOOL = "runs/.spool"
+
+
+class LocalStore:
+    """A folder. What `put` created is durable when it returns."""
+
+    def __init__(self, root: str) -> None:
+        self.root = os.path.abspath(os.path.expanduser(root))
+        try:
+            os.makedirs(self.root, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"workspace {self.root} cannot be made: {error.strerror}.") from None
+        self._real = os.path.realpath(self.root)
+
+    def path(self, key: str) -> Path:
+        """The file of a key. Raises: StoreError: a symbolic link leads out of the workspace."""
+        path = os.path.join(self.root, checked(key))
+        real = os.path.realpath(path)
+        if real != self._real and not real.startswith(self._real.rstrip("/") + "/"):
+            raise StoreError(f"{path} is a link that leaves the workspace {self.root}; refused.")
+        return Path(path)
+
+    def put(self, key: str, data: bytes | Path) -> bool:
+        target = self.path(key)
+        own = data if isinstance(data, Path) else self._written(data)
+        try:
+            sync(own)
+            self.folder(target.parent)
+            won = _create(own, target)
+            sync(target.parent)  # also when lost: what the loser goes by must not vanish in a power cut
+            return won
+        finally:
+            if own is not data:
+                own.unlink(missing_ok=True)
+
+    def get(self, key: str) -> bytes:
+        try:
+            return self.path(key).read_bytes()
+        except FileNotFoundError:
+            raise StoreError(f"{self.root}: there is no {key}.") from None
+
+    def size(self, key: str) -> int | None:
+        try:
+            return self.path(key).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def exists(self, key: str) -> bool:
+        return self.size(key) is not None
+
+    def list(self, prefix: str) -> Iterator[str]:
+        yield from sorted(self._below(self.path(prefix), checked(prefix)))
+
+    def folders(self, prefix: str) -> tuple[str, ...]:
+        try:
+            with os.scandir(self.path(prefix)) as entries:
+                return tuple(sorted(e.name for e in entries if e.is_dir(follow_symlinks=False) and e.name[0] != "."))
+        except (FileNotFoundError, NotADirectoryError):
+            return ()
+
+    def replace(self, key: str, data: bytes) -> None:
+        target = self.path(key)
+        own = self._written(data)
+        try:
+            self.folder(target.parent)
+            os.replace(own, target)
+        finally:
+            own.unlink(missing_ok=True)
+
+    def remove(self, key: str) -> None:
+        self.path(key).unlink(missing_ok=True)
+
+    def copy(self, key: str, to: str) -> None:
+        target = self.path(to)
+        self.folder(target.parent)
+        self.link(key, target)
+
+    def link(self, key: str, target: Path) -> None:
+        """Name the object a second time at a path of this workspace: no bytes are copied unless links do not exist here."""
+        try:
+            os.link(self.path(key), target)
+        except FileExistsError:
+            return
+        except FileNotFoundError:
+            raise StoreError(f"{self.root}: {key} is gone; it cannot be published as {target.name}.") from None
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            own = self.spool("copy")
+            shutil.copyfile(self.path(key), own)
+            sync(own)
+            with suppress(FileExistsError):
+                _rename(own, target)
+            own.unlink(missing_ok=True)
+
+    def folder(self, path: Path) -> None:
+        """Make a folder and those above it, durably."""
+        if path.is_dir():
+            return
+        self.folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync(path.parent)
+
+    def spool(self, name: str) -> Path:
+        folder = self.path(_SPOOL)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{name}-{secrets.token_hex(6)}"
+
+    def sweep(self) -> None:
+        """A writer that lives on against all appearances loses its file, fails, and is harmless."""
+        folder = self.path(_SPOOL)
+        for entry in list(folder.iterdir()) if folder.is_dir() else ():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+
+    def open_path(self, key: str) -> str:
+        return str(self.path(key))
+
+    def open_file(self, key: str) -> str:
+        return str(self.path(key))
+
+    def sha256(self, key: str) -> str:
+        return sha256_of(self.path(key))
+
+    @contextmanager
+    def lock(self, owner: Mapping[str, str]) -> Iterator[None]:
+        """The kernel frees it when the holder dies, however it dies. On network file systems this is as good as their flock."""
+        with open(Path(self.root, ".lock"), "a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise BusyError(busy(self.root, file.read())) from None
+            file.truncate(0)
+            file.write(holder(owner))
+            file.flush()
+            yield
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        with open(Path(self.root, ".publishing"), "a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _written(self, data: bytes) -> Path:
+        own = self.spool("put")
+        try:
+            own.write_bytes(data)
+        except BaseException:
+            own.unlink(missing_ok=True)
+            raise
+        return own
+
+    def _below(self, folder: Path, key: str) -> Iterator[str]:
+        try:
+            with os.scandir(folder) as entries:
+                found = [e for e in entries if not e.name.startswith(".")]
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for entry in found:
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._below(Path(entry.path), f"{key}/{entry.name}")
+            elif entry.is_file(follow_symlinks=False):
+                yield f"{key}/{entry.name}"
+
+
+def sync(path: Path) -> None:
+    """Flush a file or a folder to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def holder(owner: Mapping[str, str]) -> str:
+    """What stands in a lock."""
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    return json.dumps({**owner, "host": socket.gethostname(), "pid": str(os.getpid()), "since": since})
+
+
+def busy(root: str, text: str | bytes) -> str:
+    """What to tell whoever finds the lock taken."""
+    try:
+        who = json.loads(text)
+        whose = f"{who['run']} (pid {who['pid']} on {who['host']}, since {who['since']})"
+    except (ValueError, KeyError, TypeError):
+        return f"Another run works on {root}. Wait for it to end."
+    return f"Another run works on {root}: {whose}. Wait for it to end."
+
+
+def _create(own: Path, target: Path) -> bool:
+    try:
+        os.link(own, target)
+    except OSError as error:
+        if _same(own, target):  # it took effect, and the reply was lost
+            return True
+        if error.errno == errno.EEXIST:
+            return False
+        if error.errno in _NO_LINKS:
+            return _create_by_rename(own, target)
+        raise
+    return True
+
+
+def _create_by_rename(own: Path, target: Path) -> bool:
+    try:
+        _rename(own, target)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _rename(own: Path, target: Path) -> None:
+    try:
+        rename_new(own, target)
+    except OSError as error:
+        if error.errno in UNSUPPORTED:
+            raise StoreError(
+                f"{target.parent} is on a file system with neither hard links nor exclusive renames; put the workspace elsewhere."
+            ) from None
+        raise
+
+
+def _same(own: Path, target: Path) -> bool:
+    try:
+        return os.path.samefile(own, target)
+    except OSError:
+        return False
