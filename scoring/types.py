@@ -241,6 +241,7 @@ class RunRecord:
     started: str = ""
     finished: str = ""
     message: str = ""
+    cause: str = ""  # the failure kind that ended the run, if one did
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, sort_keys=True)

@@ -50,7 +50,9 @@ def plan(machine: Machine, hardware: Hardware, engine: Engine) -> LanePlan:
     kind, why = _kind(machine, hardware)
     if engine.kind == "inline":
         cpus = machine.cores
-        return LanePlan(1, kind, cpus, hardware.gpus_per_lane if kind == "gpu" else 0.0, (why, "engine=inline: one lane in this process"))
+        return LanePlan(
+            1, kind, cpus, hardware.gpus_per_lane if kind == "gpu" else 0.0, (why, "engine=inline: one lane in this process")
+        )
     gpus = hardware.gpus_per_lane if kind == "gpu" and hardware.device != "simulated" else 0.0
     fits = int(len(machine.gpus) / gpus) if gpus else max(1, machine.cores // hardware.cpus_per_lane)
     count = engine.lanes or fits

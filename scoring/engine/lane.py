@@ -101,7 +101,9 @@ class EngineLane:
                 return one.run(fragments, lost, self._faults)
             except Broken as found:
                 smaller = self._pieces(found)
-                lost = lost if smaller else (*lost, BadFile(found.fragment.path, found.stage, found.reason, found.fragment.rows or 0))
+                lost = (
+                    lost if smaller else (*lost, BadFile(found.fragment.path, found.stage, found.reason, found.fragment.rows or 0))
+                )
                 at = fragments.index(found.fragment)
                 fragments = (*fragments[:at], *smaller, *fragments[at + 1 :])
 

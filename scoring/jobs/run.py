@@ -35,7 +35,7 @@ from scoring.types import Partition, PartitionRecord, Receipt, RunRecord, Slice,
 class Watcher(Protocol):
     """Told what happens; may not fail and may not be slow (law 6)."""
 
-    def begin(self, run_id: str, resumed: bool, prepared: Prepared, store: Store) -> None: ...
+    def begin(self, run_id: str, resumed: bool, lanes: int, store: Store) -> None: ...
 
     def planned(self, work: Slice) -> None: ...
 
@@ -62,7 +62,7 @@ def run(job: Job, config: str, watcher: Watcher, should_stop: Callable[[], str |
             return _nothing_to_do(store, prepared)
         run_id, resumed = runs.start(store, prepared.identity.fingerprint, job.run_id, config)
         prepared = replace(prepared, identity=replace(prepared.identity, run_id=run_id))
-        watcher.begin(run_id, resumed, prepared, store)
+        watcher.begin(run_id, resumed, prepared.lanes.count, store)
         return _Run(job, store, ledger, prepared, watcher).go(should_stop)
 
 
@@ -136,6 +136,7 @@ class _Run:
             started=started,
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             message=outcome.message,
+            cause=outcome.kind,
         )
         fresh = self._account.counts.total - self._resumed_rows
         scoring_s = ended - (self._first_ready or self._began)

@@ -1,0 +1,40 @@
+"""What was quarantined, by reason and by file, from the published manifests."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import pyarrow.parquet as pq
+
+from scoring.sinks.publish import published
+from scoring.stores import open_store
+
+
+@dataclass(frozen=True)
+class QuarantineRecord:
+    """Rows by "stage:reason" and by source file; a row with two reasons counts under both."""
+
+    rows: int
+    reasons: dict[str, int]
+    files: dict[str, int]
+
+
+def quarantine(workspace: str) -> QuarantineRecord:
+    store = open_store(workspace)
+    rows, reasons, files = 0, Counter[str](), Counter[str]()
+    for manifest in published(store):
+        for file in manifest.quarantine:
+            table = pq.read_table(store.open_path(file.path), columns=["_source_file", "_rows", "_stage", "_reasons"])
+            for row in table.to_pylist():
+                rows += row["_rows"]
+                files[row["_source_file"]] += row["_rows"]
+                reasons.update(dict.fromkeys((f"{row['_stage']}:{reason}" for reason in row["_reasons"]), row["_rows"]))
+    return QuarantineRecord(rows, dict(reasons), dict(files))
+
+
+def render(found: QuarantineRecord) -> str:
+    lines = [f"{found.rows:,} rows in quarantine"]
+    for title, counts in (("by reason", found.reasons), ("by file", found.files)):
+        lines += [f"{title}:"] + [f"  {n:>12,}  {name}" for name, n in sorted(counts.items(), key=lambda c: (-c[1], c[0]))[:30]]
+    return "\n".join(lines)

@@ -1,0 +1,76 @@
+"""The account of a run as a person reads it: does it add up, what was lost and why, where the time went, what to do next."""
+
+from __future__ import annotations
+
+import shlex
+
+from scoring.types import RunRecord
+
+_SHOWN = 12  # reasons and files; the rest is counted
+
+
+def clean(text: str) -> str:
+    """File names and reasons come from foreign data: no control characters reach a terminal, and no more than 300 characters."""
+    return "".join(c if c.isprintable() else "�" for c in text)[:300]
+
+
+def render(record: RunRecord, workspace: str) -> str:
+    """Some 30 lines of plain text."""
+    lines = [f"{record.status}: run {record.run_id}" if record.run_id else record.status]
+    if record.message:
+        lines.append(clean(record.message))
+    rows = record.rows
+    if rows["in"]:
+        lines.append(_equation(rows))
+        lines += [f"  {count:>12,}  {clean(reason)}" for reason, count in _most(record.reasons)]
+        lines += _files(record) + _partitions(record) + _time(record)
+    return "\n".join([*lines, *_where(record, workspace)])
+
+
+def _equation(rows: dict[str, int]) -> str:
+    parts = " + ".join(f"{rows[k]:,} {k}" for k in ("scored", "quarantined", "suppressed") if rows[k] or k != "suppressed")
+    return f"rows: {rows['in']:,} in = {parts}"
+
+
+def _most(counts: dict[str, int]) -> list[tuple[str, int]]:
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    rest = ordered[_SHOWN:]
+    return ordered[:_SHOWN] + ([(f"and {len(rest)} more reasons", sum(n for _, n in rest))] if rest else [])
+
+
+def _files(record: RunRecord) -> list[str]:
+    if not record.bad_files:
+        return []
+    lines = [f"files quarantined: {len(record.bad_files)}"]
+    lines += [f"  {clean(bad.path)}: {clean(bad.reason)}" for bad in record.bad_files[:_SHOWN]]
+    return lines + ([f"  and {len(record.bad_files) - _SHOWN} more"] if len(record.bad_files) > _SHOWN else [])
+
+
+def _partitions(record: RunRecord) -> list[str]:
+    by_status: dict[str, list[str]] = {}
+    for partition in record.partitions:
+        by_status.setdefault(partition.status, []).append(partition.key)
+    lines = ["partitions: " + ", ".join(f"{len(keys)} {status}" for status, keys in sorted(by_status.items()))]
+    for partition in record.partitions:
+        failed = [c for c in partition.checks if c.status == "fail"]
+        lines += [f"  {clean(partition.key)} {partition.status}: {c.name} {c.actual}, expected {c.expected}" for c in failed]
+    return lines
+
+
+def _time(record: RunRecord) -> list[str]:
+    total = sum(record.stages.values()) or 1.0
+    stages = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in sorted(record.stages.items(), key=lambda s: -s[1]))
+    routes = ", ".join(f"{route} {rows:,}" for route, rows in sorted(record.routes.items()))
+    devices = ", ".join(clean(device) for device in sorted(record.devices))
+    rate, wall = record.rates["rows_per_second"], record.rates["wall_seconds"]
+    lines = [f"rate: {rate:,.0f} rows/s, {wall:.1f} s in all", f"time: {stages}", f"device: {devices}; rows by route: {routes}"]
+    return lines + [f"note: {clean(note)}" for note in record.notes[:_SHOWN]]
+
+
+def _where(record: RunRecord, workspace: str) -> list[str]:
+    place = workspace.rstrip("/")
+    lines = [f"scores:     {place}/scores", f"quarantine: {place}/quarantine"]
+    if record.run_id:
+        lines.append(f"record:     {place}/runs/{record.run_id}/record.json")
+    quoted = shlex.quote(f"workspace={place}")
+    return [*lines, "next:", f"  scoring quarantine {quoted}", f"  scoring verify {quoted}"]
