@@ -11,10 +11,10 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any, get_type_hints
+from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_module
@@ -25,18 +25,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from scoring.errors import ConfigError, ScoringError, UsageError
+from scoring.respond.manual import VERBS, manual, paths, usage
 from scoring.settings import Job, build
 from scoring.types import RunRecord
 
-VERBS = {
-    "run": "score what is not scored yet and publish it",
-    "plan": "say what a run would do, without doing it",
-    "doctor": "say what this machine offers and what a run would use [workspace=…]",
-    "verify": "check that what was published is still what was published: workspace=…",
-    "quarantine": "show quarantined rows by reason and file: workspace=…",
-    "demo-data": "make the data and the model of the demo: out=… [rows=…]",
-}
-_GROUPS = ("source", "model", "hardware", "engine", "contract", "sink", "release", "job")
 _STATUS_CODES = {"held": 65, "paused": 75, "failed": 70}
 _CAUSE_CODES = {"input": 75, "disk": 75, "memory": 75, "store": 69, "start": 78}
 _MAX_YAML_BYTES, _MAX_ALIASES = 1 << 20, 64
@@ -118,15 +110,15 @@ def _guarded(arguments: list[str]) -> int:
 def _command(arguments: list[str]) -> int:
     verb, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     if verb in ("-h", "--help", "help"):
-        print(_usage())
+        print(usage())
         return 0
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, 1)
         raise UsageError(
-            f"{verb!r} is not a command.{f' Did you mean {near[0]!r}?' if near else ''}\n{_usage()}" if verb else _usage()
+            f"{verb!r} is not a command.{f' Did you mean {near[0]!r}?' if near else ''}\n{usage()}" if verb else usage()
         )
     if "--help" in rest or "-h" in rest:
-        print(_help(verb))
+        print(manual(verb))
         return 0
     return _job(verb, rest) if verb in ("run", "plan") else _plain(verb, rest)
 
@@ -273,7 +265,7 @@ def _explained(error: Exception) -> str:
     """Hydra's message on one line, with the nearest setting or option where there is one."""
     text = " ".join(str(error).split())
     if found := re.search(r"Could not override '([^']+)'", text):
-        near = difflib.get_close_matches(found[1], _paths(Job), 1)
+        near = difflib.get_close_matches(found[1], paths(Job), 1)
         return f"{found[1]} is not a setting.{f' Did you mean {near[0]!r}?' if near else ' See scoring run --help.'}"
     if found := re.search(r"You must specify '(\w+)'.*?Available options: (.*)", text):
         return f"{found[1]} is missing. Say {found[1]}=… ({', '.join(found[2].split())})."
@@ -281,53 +273,6 @@ def _explained(error: Exception) -> str:
         options = sorted(p.stem for p in (Path(__file__).parents[1] / "conf" / found[1]).glob("*.yaml"))
         return f"{found[1]}={found[2]} is not known. Known: {', '.join(options)}." if options else text
     return text
-
-
-def _paths(cls: Any, before: str = "") -> list[str]:
-    hints = get_type_hints(cls)
-    found = []
-    for field in fields(cls):
-        path = f"{before}{field.name}"
-        found += [path, *(_paths(hints[field.name], f"{path}.") if is_dataclass(hints[field.name]) else [])]
-    return found
-
-
-def _usage() -> str:
-    verbs = "\n".join(f"  scoring {verb:12} {said}" for verb, said in VERBS.items())
-    return f"Commands:\n{verbs}\nEach takes --help, and --json where it reports."
-
-
-def _help(verb: str) -> str:
-    if verb not in ("run", "plan"):
-        return f"scoring {verb}: {VERBS[verb]}"
-    import scoring.conf
-
-    lines = [f"scoring {verb}: {VERBS[verb]}", "", "Groups, chosen as group=name:"]
-    root = Path(scoring.conf.__path__[0])
-    for group in _GROUPS:
-        lines.append(f"  {group:10} {', '.join(sorted(p.stem for p in (root / group).glob('*.yaml')))}")
-    lines += ["", "Settings, overridden as key=value:"]
-    for group in ("", *_GROUPS[:-1]):
-        file = root / "run.yaml" if not group else sorted((root / group).glob("*.yaml"))[0]
-        lines += _documented(file, group)
-    return "\n".join(
-        [*lines, "", "Options: --json, --cfg job (show the settings), --multirun, --config-dir=… (groups of your own)."]
-    )
-
-
-def _documented(file: Path, group: str) -> list[str]:
-    """Keys of a YAML file with the comment that explains them; nested keys with their path."""
-    lines, above = [], [group] if group else []
-    for line in file.read_text().splitlines():
-        if not (found := re.match(r"( *)(\w+): *([^#]*?) *(?:# *(.*))?$", line)) or found[2] in ("hydra", "defaults"):
-            continue
-        depth = len(found[1]) // 2
-        if not group and depth:
-            continue
-        above = [*above[: depth + bool(group)], found[2]]
-        if found[3] or found[4]:
-            lines.append(f"  {'.'.join(above):34} {found[3]:14} {found[4] or ''}".rstrip())
-    return lines
 
 
 def _first_line(error: BaseException) -> str:

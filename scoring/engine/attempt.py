@@ -1,7 +1,7 @@
 """One attempt at one slice: read, admit and encode, score, stage, in four threads with bounded memory.
 
-Knows nothing of retries. What breaks as a whole (a file that cannot be read, a missing column) is raised as `Broken`; nothing of the
-attempt is staged then, and the lane starts again without that fragment.
+Knows nothing of retries. What breaks as a whole (a file that cannot be read, a missing column) is raised as `Broken`; nothing of
+the attempt is staged then, and the lane starts again without that fragment.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from scoring.sources import Window
 from scoring.types import BadFile, Counts, Fragment, Receipt, Stage
 
 
-class Broken(Exception):
+class Broken(Exception):  # noqa: N818 - it names what was found, and never leaves the engine
     """A fragment that cannot be scored, found while this attempt ran."""
 
     def __init__(self, fragment: Fragment, stage: Stage, reason: str) -> None:

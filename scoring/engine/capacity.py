@@ -93,7 +93,8 @@ def _refuse(machine: Machine, hardware: Hardware, engine: Engine, count: int, gp
         )
     if memory * GB > machine.memory_bytes:
         raise PlanError(
-            f"{count} lanes x {hardware.memory_per_lane_gb:g} GB = {memory:g} GB of memory, {machine.memory_bytes / GB:.1f} GB are free. "
+            f"{count} lanes x {hardware.memory_per_lane_gb:g} GB = {memory:g} GB of memory, "
+            f"{machine.memory_bytes / GB:.1f} GB are free. "
             "Lower engine.lanes or hardware.memory_per_lane_gb."
         )
 

@@ -29,7 +29,7 @@ from scoring.sinks.publish import published, repair
 from scoring.sinks.staged import find, finished
 from scoring.sources import slices
 from scoring.stores import Store, open_store, probe
-from scoring.types import Partition, PartitionRecord, Receipt, RunRecord, Slice, Status
+from scoring.types import PartitionRecord, Receipt, RunRecord, Slice, Status
 
 
 class Watcher(Protocol):

@@ -1,1 +1,1 @@
-"""Renders of the record for people and systems: progress, terminal summary. Nothing here decides, and nothing here can fail a run."""
+"""Renders of the record for people and systems: progress, summary, manual. Nothing here decides, and nothing can fail a run."""

@@ -1,6 +1,7 @@
 """How far a run is: a live bar on a terminal, plain lines otherwise, progress.json always. Cannot fail or slow a run.
 
-Totals come from footers and grow while planning goes on; the rate is that of the last minute; the ETA is a range, because the rate is.
+Totals come from footers and grow while planning goes on; the rate is that of the last minute; the ETA is a range, because the
+rate is.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ class ProgressWatcher:
 
     def _print(self, text: str) -> None:
         if self._out is not None:
-            print(text, file=self._out, flush=True)  # noqa: T201
+            print(text, file=self._out, flush=True)
 
 
 def _clock(seconds: float) -> str:
