@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from scoring.types import Failure, Receipt, Slice
+from scoring.types import Failure, FailureKind, Receipt, Slice
 
 LaneKind = Literal["gpu", "cpu"]
+Cause = FailureKind | Literal["lane-died", "lane-hung"]  # why an attempt ended without a receipt
 
 
 class Lane(Protocol):
@@ -32,17 +33,21 @@ class Ready:
 
 @dataclass(frozen=True)
 class StartFailed:
-    """`permanent`: building the lane raised, so that building it again would too."""
+    """`permanent`: building the lane raised, so that building it again would too. `kind` "device-lost": there is no such device."""
 
     lane: int
     cause: str
     permanent: bool
+    kind: FailureKind = "bug"
 
 
 @dataclass(frozen=True)
 class Died:
+    """The lane is said to be gone. `kind` "memory": its machine ran out of memory."""
+
     lane: int
     cause: str
+    kind: Literal["lane-died", "memory"] = "lane-died"
 
 
 @dataclass(frozen=True)
@@ -65,5 +70,9 @@ class LanePool(Protocol):
     def kill(self, lane: int) -> None: ...
 
     def wait(self, timeout_s: float) -> list[Event]: ...
+
+    def describe(self) -> dict[int, dict[str, str]]:
+        """What every ready lane says of itself; "pid" and "host" are always there."""
+        ...
 
     def close(self) -> None: ...

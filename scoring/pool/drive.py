@@ -1,118 +1,137 @@
-"""The loop that joins a dispatcher that decides with a pool that does. Planning runs in a thread of its own; nothing here blocks."""
+"""The loop that joins a dispatcher that decides with a pool that does. Planning has a thread of its own; nothing here blocks."""
 
 from __future__ import annotations
 
-import queue
-import threading
+import logging
 import time
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
+from scoring.errors import StoreError, TemporaryError
 from scoring.pool import LanePool, Ready
-from scoring.pool.dispatcher import Dispatcher, Finished, KillLane, Look, Outcome, Send, StartLane
+from scoring.pool.actions import Action, Finished, GiveUp, KillLane, Look, Note, Outcome, Send, StartLane
+from scoring.pool.dispatcher import Dispatcher
+from scoring.pool.feed import Feed
 from scoring.types import Receipt, Slice
 
-_TICK_S = 0.2  # how long to wait for news at most: deadlines and signals are looked at this often
+_TICK_S = 0.2  # how long to wait for news at most: signals are looked at this often
+_PLANNING_TICK_S = 0.02  # while the planner may have something for an idle lane
 _BACKLOG = 1_000  # slices waiting in the dispatcher before the planner rests
-_PLANNED = None
+
+Find = Callable[[Slice], Receipt | None]
+OnFinished = Callable[[Slice, Receipt], None]
+
+_log = logging.getLogger(__name__)
+
+
+class Planned(Protocol):
+    """Slices as they come: `take` gives what is there without waiting."""
+
+    finished: bool
+
+    def take(self, most: int) -> list[Slice]: ...
 
 
 def drive(
     dispatcher: Dispatcher,
     pool: LanePool,
     slices: Iterable[Slice],
-    find: Callable[[Slice], Receipt | None],
-    on_finished: Callable[[Slice, Receipt], None],
-    should_stop: Callable[[], str | None] = lambda: None,
+    find: Find,
+    on_finished: OnFinished,
+    should_stop: Callable[[], str | bool | None] = lambda: None,
     clock: Callable[[], float] = time.monotonic,
     on_ready: Callable[[], None] = lambda: None,
 ) -> Outcome:
-    """Run until the dispatcher has an outcome. `should_stop` returns why, once the user wants to stop; `on_ready` hears of each lane.
+    """Run until the dispatcher has an outcome.
 
-    Raises: whatever planning, `find` or `on_finished` raise; the pool is closed in any case.
+    `should_stop` returns why, once the user wants to stop; `on_ready` hears of each lane that is ready.
+    `find` may raise StoreError, TemporaryError or OSError: it is asked again.
+    Raises: whatever planning or `on_finished` raise, or else `find`; the pool is closed in any case.
     """
-    planner = _Planner(slices)
+    feed = Feed(slices)
     try:
-        while dispatcher.outcome is None:
-            planner.feed(dispatcher)
-            if why := should_stop():
-                dispatcher.stop(clock(), why)
-            for action in dispatcher.poll(clock()):
-                _perform(action, dispatcher, pool, find, on_finished, clock)
-            if dispatcher.outcome is None:
-                for event in pool.wait(_TICK_S):
-                    if isinstance(event, Ready):
-                        on_ready()
-                    dispatcher.happened(event, clock())
-        return dispatcher.outcome
+        return attend(dispatcher, pool, feed, find, on_finished, should_stop, clock, on_ready)
     finally:
-        planner.close()
+        feed.close()
         pool.close()
 
 
-def _perform(
-    action: object,
+def attend(
     dispatcher: Dispatcher,
     pool: LanePool,
-    find: Callable[[Slice], Receipt | None],
-    on_finished: Callable[[Slice, Receipt], None],
+    feed: Planned,
+    find: Find,
+    on_finished: OnFinished,
+    should_stop: Callable[[], str | bool | None],
+    clock: Callable[[], float],
+    on_ready: Callable[[], None] = lambda: None,
+    tick_s: float = _TICK_S,
+) -> Outcome:
+    """The loop itself, in one thread: plan, decide, act, wait."""
+    planned_all = False
+    while True:
+        if not planned_all:
+            planned_all = _plan(dispatcher, feed)
+        if why := should_stop():
+            dispatcher.stop(clock(), why if isinstance(why, str) else "asked to stop")
+        actions = dispatcher.poll(clock())
+        for action in actions:
+            _perform(action, dispatcher, pool, find, on_finished, clock)
+        if dispatcher.outcome is not None:
+            return dispatcher.outcome
+        looked = any(isinstance(action, Look) for action in actions)
+        for event in pool.wait(0.0 if looked else _patience(dispatcher, clock(), tick_s, planned_all)):
+            if isinstance(event, Ready):
+                on_ready()
+            dispatcher.happened(event, clock())
+
+
+def _plan(dispatcher: Dispatcher, feed: Planned) -> bool:
+    for work in feed.take(_BACKLOG - dispatcher.backlog):
+        dispatcher.add(work)
+    if feed.finished:
+        dispatcher.planned_all()
+    return feed.finished
+
+
+def _patience(dispatcher: Dispatcher, now: float, tick_s: float, planned_all: bool) -> float:
+    """Seconds until there is something to do even if nothing happens."""
+    if not planned_all and not dispatcher.backlog:
+        tick_s = min(tick_s, _PLANNING_TICK_S)
+    due = dispatcher.wake_at()
+    return tick_s if due is None else max(0.0, min(tick_s, due - now))
+
+
+def _perform(
+    action: Action,
+    dispatcher: Dispatcher,
+    pool: LanePool,
+    find: Find,
+    on_finished: OnFinished,
     clock: Callable[[], float],
 ) -> None:
     match action:
-        case StartLane(lane=lane, kind=kind):
-            pool.start(lane, kind)
-        case Send(lane=lane, work=work, attempt=attempt):
+        case Send(lane, work, attempt):
             pool.send(lane, work, attempt)
-        case KillLane(lane=lane):
-            pool.kill(lane)
-        case Look(work=work):
-            dispatcher.looked(work, find(work), clock())
-        case Finished(work=work, receipt=receipt):
+        case Finished(work, receipt):
             on_finished(work, receipt)
+        case Look(work):
+            _look(dispatcher, work, find, clock)
+        case StartLane(lane, kind):
+            pool.start(lane, kind)
+        case KillLane(lane):
+            pool.kill(lane)
+        case GiveUp(work, cause, message, attempts):
+            said = "slice %s of %s is given up after %d attempts (%s): %s"
+            _log.warning(said, work.id[:8], work.partition, attempts, cause, message)
+        case Note(text):
+            _log.warning("%s", text)
 
 
-class _Planner:
-    """Pulls slices in a thread, so that reading footers and scoring overlap."""
-
-    def __init__(self, slices: Iterable[Slice]) -> None:
-        self._queue: queue.Queue[Slice | BaseException | None] = queue.Queue(_BACKLOG)
-        self._closed = threading.Event()
-        self._finished = False
-        self._thread = threading.Thread(target=self._run, args=(slices,), name="plan", daemon=True)
-        self._thread.start()
-
-    def feed(self, dispatcher: Dispatcher) -> None:
-        """Hand over what has been planned so far. Raises: what planning raised."""
-        while not self._finished and dispatcher.backlog < _BACKLOG:
-            try:
-                item = self._queue.get_nowait()
-            except queue.Empty:
-                return
-            if isinstance(item, BaseException):
-                raise item
-            if item is _PLANNED:
-                self._finished = True
-                dispatcher.planned_all()
-            else:
-                dispatcher.add(item)
-
-    def close(self) -> None:
-        self._closed.set()
-        self._thread.join(timeout=5)
-
-    def _run(self, slices: Iterable[Slice]) -> None:
-        try:
-            for work in slices:
-                if not self._put(work):
-                    return
-            self._put(_PLANNED)
-        except BaseException as error:  # handed to the driver's thread
-            self._put(error)
-
-    def _put(self, item: Slice | BaseException | None) -> bool:
-        while not self._closed.is_set():
-            try:
-                self._queue.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
+def _look(dispatcher: Dispatcher, work: Slice, find: Find, clock: Callable[[], float]) -> None:
+    try:
+        receipt = find(work)
+    except (StoreError, TemporaryError, OSError) as error:
+        dispatcher.look_failed(work, str(error), clock())
+    else:
+        dispatcher.looked(work, receipt, clock())
