@@ -1,14 +1,15 @@
 """The staged file of one slice: written by an attempt, created whole by put-if-absent, never changed after.
 
 Its existence is the fact "this slice is done"; its footer holds the receipt. Bad rows go to files of the attempt's own name that
-are durable before the scored file: they count only because a receipt names them. pyarrow writers publish truncated files when an
-error closes them, so everything is spooled, verified, and then created in one step.
+are durable before the scored file: they count only because a receipt names them. Everything is spooled, verified, and then created
+in one step; the loser of a race removes its own files and hands back the winner's receipt.
 """
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +17,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scoring.errors import StoreError
+from scoring.errors import ConfigError, StoreError
 from scoring.settings import Sink
+from scoring.sinks.spool import Spool, storable
 from scoring.stores import Store, sha256_of
 from scoring.types import BadFile, Receipt, Slice, StagedFile
 
-RECEIPT = b"scoring.receipt"
-_CONSTANTS = ("model_version", "run_id")
-_MARKS = pa.schema(
-    [
-        ("_source_file", pa.string()),
-        ("_row", pa.int64()),
-        ("_rows", pa.int64()),
-        ("_stage", pa.string()),
-        ("_reasons", pa.list_(pa.string())),
-        ("_run_id", pa.string()),
-    ]
-)
+RECEIPT = "scoring.receipt"
+CONSTANTS = ("model_version", "run_id")
+_MARK_TYPES: dict[str, pa.DataType] = {
+    "_source_file": pa.string(),
+    "_row": pa.int64(),
+    "_rows": pa.int64(),
+    "_stage": pa.string(),
+    "_reasons": pa.list_(pa.string()),
+    "_run_id": pa.string(),
+}
+_MARKS = pa.schema(_MARK_TYPES)
 
 
 def key_of(run_id: str, slice_id: str) -> str:
@@ -40,34 +41,34 @@ def key_of(run_id: str, slice_id: str) -> str:
 
 
 def find(store: Store, run_id: str, slice_id: str) -> Receipt | None:
-    """The receipt of a slice that is done, or None.
+    """The receipt of a slice that is done, or None. The footer decides; a note beside it only saves hashing the file again.
 
     Raises:
         StoreError: the staged file is there but damaged.
     """
     key = key_of(run_id, slice_id)
-    if not store.exists(key):
+    size = store.size(key)
+    if size is None:
         return None
-    path = store.open_path(key)
     try:
-        with pq.ParquetFile(path) as file:
-            receipt = Receipt.from_json(file.metadata.metadata[RECEIPT])
-            rows = file.metadata.num_rows
-        if rows != receipt.counts.scored or receipt.slice_id != slice_id:
-            raise ValueError(f"{rows} rows of slice {receipt.slice_id}")
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-        raise StoreError(f"{key} is damaged ({error}). Remove it and run again.") from None
-    size = Path(path).stat().st_size
-    return Receipt(**{**receipt.__dict__, "scores": StagedFile(key, rows, size, sha256_of(path))})
+        receipt = _receipt(store.open_file(key), slice_id)
+    except (OSError, ValueError, KeyError, TypeError, AssertionError, pa.ArrowException) as error:
+        raise StoreError(f"{store.root}: {key} is damaged ({error}). Remove it and run again.") from None
+    known = _recall(store, run_id, slice_id)
+    if known is not None and known.scores is not None and known.scores.bytes == size and replace(known, scores=None) == receipt:
+        return known
+    counted = replace(receipt, scores=StagedFile(key, receipt.counts.scored, size, store.sha256(key)))
+    _remember(store, run_id, counted)
+    return counted
 
 
 def finished(store: Store, run_id: str) -> set[str]:
     """Ids of the slices that are done: one listing."""
-    return {Path(key).stem for key in store.list(f"runs/{run_id}/staged") if key.count(".") == 1 or key.endswith(".parquet")}
+    return {Path(key).stem for key in store.list(f"runs/{run_id}/staged") if key.endswith(".parquet")}
 
 
 class StagedWriter:
-    """For one attempt; not thread-safe. `outputs` are the names of the score columns, `sites` is told where we are (fault drills)."""
+    """For one attempt; not thread-safe. `outputs` names the score columns, `sites` is told where we are (fault drills)."""
 
     def __init__(
         self,
@@ -83,25 +84,34 @@ class StagedWriter:
         self._store, self._run_id, self._work, self._attempt, self._sink = store, run_id, work, attempt, sink
         self._outputs, self._sites = tuple(outputs), sites
         self._constants = {"model_version": model_version, "run_id": run_id}
-        self._scores = Spool(store, f"{work.id}.{attempt}", sink)
-        self._rejects: dict[str, Spool] = {}
+        self._scores = Spool(store.spool(f"{work.id}.{attempt}"), sink, CONSTANTS)
+        self._rejects: dict[pa.Schema, Spool] = {}
 
     def scores(self, carried: pa.RecordBatch, outputs: np.ndarray[Any, np.dtype[np.float32]]) -> None:
-        """Append rows: carried columns as they are, then `outputs` (rows, heads), then what made them."""
+        """Append rows: carried columns as they are, then `outputs` (rows, heads), then what made them.
+
+        Raises:
+            ConfigError: a carried column has the name of an output, or a type that Parquet does not have. OSError: disk.
+        """
+        if not self._scores.open:
+            refuse_clashes(carried.schema.names, self._outputs)
         columns = [*carried.columns, *(pa.array(np.ascontiguousarray(outputs[:, n])) for n in range(len(self._outputs)))]
-        columns += [_constant(self._constants[name], len(outputs)) for name in _CONSTANTS]
-        names = [*carried.schema.names, *self._outputs, *_CONSTANTS]
-        self._scores.write(pa.RecordBatch.from_arrays(columns, names=names))
+        columns += [_constant(self._constants[name], len(outputs)) for name in CONSTANTS]
+        self._scores.write(pa.RecordBatch.from_arrays(columns, names=[*carried.schema.names, *self._outputs, *CONSTANTS]))
 
     def quarantine(
         self, raw: pa.RecordBatch, path: str, rows: np.ndarray[Any, np.dtype[np.int64]], stage: str, reasons: list[tuple[str, ...]]
     ) -> None:
-        """Append bad rows, their columns unchanged. `rows` are positions in the file, `reasons` one tuple a row."""
+        """Append bad rows, their columns unchanged. `rows` are positions in the file, `reasons` one tuple a row.
+
+        A raw column that has the name of one of ours ("_row", …) gets a "_" behind it.
+        """
         count = raw.num_rows
-        marks = [pa.array([path] * count), pa.array(rows, pa.int64()), pa.array([1] * count), pa.array([stage] * count)]
-        marks += [pa.array([list(r) for r in reasons], pa.list_(pa.string())), pa.array([self._run_id] * count)]
-        columns = [*raw.columns, *(m.cast(f.type) for m, f in zip(marks, _MARKS, strict=True))]
-        self._reject(pa.RecordBatch.from_arrays(columns, schema=pa.schema([*raw.schema, *_MARKS])))
+        why = [list(r) for r in reasons]
+        marks: list[Any] = [[path] * count, rows, [1] * count, [stage] * count, why, [self._run_id] * count]
+        names = [name + "_" if name in _MARKS.names else name for name in raw.schema.names]
+        columns = [*raw.columns, *(pa.array(values, f.type) for values, f in zip(marks, _MARKS, strict=True))]
+        self._reject(pa.RecordBatch.from_arrays(columns, names=[*names, *_MARKS.names]))
 
     def bad_file(self, bad: BadFile) -> None:
         """Name a file that was lost as a whole: one row that stands for `bad.rows`."""
@@ -109,108 +119,102 @@ class StagedWriter:
         self._reject(pa.RecordBatch.from_pylist([row | {"_run_id": self._run_id}], schema=_MARKS))
 
     def commit(self, **facts: Any) -> Receipt:
-        """Create the staged file. Returns the receipt that counts: another attempt's, if that came first.
+        """Create the staged file; `facts` are the remaining fields of the receipt. Returns the receipt that counts: another
+        attempt's, if that came first.
 
         Raises:
-            StoreError, OSError: nothing was created.
+            StoreError, OSError: it may have been created nevertheless; `find` tells.
         """
         self._sites("stage.before_quarantine")
         kept = tuple(self._keep(n, spool) for n, spool in enumerate(self._rejects.values()))
         receipt = Receipt(self._work.id, self._work.partition, self._attempt, quarantine=kept, **facts)
-        if not self._scores.open:
-            self._scores.write(self._empty())
-        path = self._scores.close({RECEIPT: receipt.to_json().encode()})
-        if (found := pq.read_metadata(path).num_rows) != receipt.counts.scored:
-            raise AssertionError(f"{found} rows written, {receipt.counts.scored} counted. This is a bug.")
+        path, key = self._close(receipt), key_of(self._run_id, self._work.id)
+        counted = replace(receipt, scores=StagedFile(key, receipt.counts.scored, path.stat().st_size, sha256_of(path)))
         self._sites("stage.before_link")
-        won = self._store.put(key_of(self._run_id, self._work.id), path)
+        won = self._store.put(key, path)
         self._sites("stage.after_link")
-        if not won:
-            for file in kept:
-                self._store.remove(file.key)
         self.abort()
-        standing = find(self._store, self._run_id, self._work.id)
-        if standing is None:
-            raise StoreError(f"{key_of(self._run_id, self._work.id)} was created and is gone.")
-        return standing
+        if won:
+            _remember(self._store, self._run_id, counted)
+            return counted
+        return self._yield_to_winner(kept)
 
     def abort(self) -> None:
-        """Remove what was spooled."""
+        """Remove what was spooled; nothing of it was ever visible."""
         for spool in (self._scores, *self._rejects.values()):
             spool.discard()
 
+    def _close(self, receipt: Receipt) -> Path:
+        """Finish the scored file and read its footer back: what is wrong now must not become the truth."""
+        if not self._scores.open:
+            self._scores.write(self._empty())
+        path = self._scores.close({RECEIPT: receipt.to_json()})
+        try:
+            _receipt(str(path), self._work.id)
+        except (ValueError, KeyError, TypeError) as error:
+            raise AssertionError(f"Slice {self._work.id}: the file is not what was counted: {error}. This is a bug.") from None
+        return path
+
+    def _yield_to_winner(self, kept: Sequence[StagedFile]) -> Receipt:
+        for file in kept:
+            self._store.remove(file.key)
+        standing = find(self._store, self._run_id, self._work.id)
+        if standing is None:
+            raise StoreError(f"{key_of(self._run_id, self._work.id)} was there a moment ago and is gone. Run again.")
+        return standing
+
     def _reject(self, batch: pa.RecordBatch) -> None:
-        shape = batch.schema.to_string(show_field_metadata=False, show_schema_metadata=False)
-        name = f"{self._work.id}.{self._attempt}.q{len(self._rejects)}"
-        self._rejects.setdefault(shape, Spool(self._store, name, self._sink)).write(batch)
+        if batch.schema not in self._rejects:
+            name = f"{self._work.id}.{self._attempt}.q{len(self._rejects)}"
+            self._rejects[batch.schema] = Spool(self._store.spool(name), self._sink)
+        self._rejects[batch.schema].write(storable(batch))
 
     def _keep(self, n: int, spool: Spool) -> StagedFile:
         path = spool.close({})
         key = f"runs/{self._run_id}/quarantine/{self._work.id}.{self._attempt}.{n}.parquet"
+        staged = StagedFile(key, spool.rows, path.stat().st_size, sha256_of(path))
         if not self._store.put(key, path):
-            raise StoreError(f"{key} is there already. This is a bug: attempts have names of their own.")
-        return StagedFile(key, spool.rows, path.stat().st_size, sha256_of(path))
+            raise StoreError(f"{key} is there already: attempt {self._attempt} is not a name of its own.")
+        return staged
 
     def _empty(self) -> pa.RecordBatch:
-        fields = [pa.field(name, pa.float32()) for name in self._outputs] + [pa.field(name, pa.string()) for name in _CONSTANTS]
-        return pa.RecordBatch.from_pylist([], schema=pa.schema(fields))
+        """No row was scored and no batch was seen: the columns that are known."""
+        columns = [pa.array([], pa.float32()) for _ in self._outputs] + [_constant("", 0) for _ in CONSTANTS]
+        return pa.RecordBatch.from_arrays(columns, names=[*self._outputs, *CONSTANTS])
 
 
-class Spool:
-    """One Parquet file in the making, opened by its first batch. Row groups are written as they fill; page checksums always."""
-
-    def __init__(self, store: Store, name: str, sink: Sink) -> None:
-        self.rows = 0
-        self._path, self._sink = store.spool(name), sink
-        self._writer: pq.ParquetWriter | None = None
-        self._waiting: list[pa.RecordBatch] = []
-        self._buffered = 0
-
-    @property
-    def open(self) -> bool:
-        return self._writer is not None
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        if self._writer is None:
-            self._writer = self._begin(batch.schema)
-        self._waiting.append(batch)
-        self.rows += batch.num_rows
-        self._buffered += batch.num_rows
-        if self._buffered >= self._sink.row_group_rows:
-            self._flush()
-
-    def close(self, metadata: dict[bytes, bytes]) -> Path:
-        """Finish the file. Raises: OSError."""
-        if self._writer is None:
-            raise AssertionError("A spool without a batch has no schema. This is a bug.")
-        self._flush()
-        self._writer.add_key_value_metadata(metadata)
-        self._writer.close()
-        return self._path
-
-    def discard(self) -> None:
-        if self._writer is not None and self._writer.is_open:
-            self._writer.close()
-        self._waiting.clear()
-        self._path.unlink(missing_ok=True)
-
-    def _flush(self) -> None:
-        assert self._writer is not None
-        if self._buffered:
-            self._writer.write_table(pa.Table.from_batches(self._waiting, self._waiting[0].schema), row_group_size=self._buffered)
-        self._waiting.clear()
-        self._buffered = 0
-
-    def _begin(self, schema: pa.Schema) -> pq.ParquetWriter:
-        # Constant columns are written from dictionaries, which is cheap, but must read back as the plain strings that they are:
-        # the Arrow schema that readers restore is ours.
-        plain = pa.schema([f.with_type(pa.string()) if f.name in _CONSTANTS else f for f in schema])
-        writer = pq.ParquetWriter(
-            self._path, schema, compression=self._sink.compression, write_page_checksum=True, store_schema=False
-        )
-        writer.add_key_value_metadata({b"ARROW:schema": base64.b64encode(plain.remove_metadata().serialize().to_pybytes())})
-        return writer
+def refuse_clashes(carried: Sequence[str], outputs: Sequence[str]) -> None:
+    """Raises: ConfigError: a carried column and an output column would have the same name."""
+    taken = sorted({*carried} & {*outputs, *CONSTANTS})
+    if taken:
+        raise ConfigError(f"source.carry names {', '.join(taken)}, which is also a column that scoring adds. Leave it out.")
 
 
-def _constant(value: str, rows: int) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([value]))
+def _receipt(file: Any, slice_id: str) -> Receipt:
+    """Raises: OSError, ValueError, KeyError, TypeError, pa.ArrowException: not the staged file of this slice."""
+    with pq.ParquetFile(file) as parquet:
+        footer = parquet.metadata
+        receipt = Receipt.from_json((footer.metadata or {})[RECEIPT.encode()])
+    if footer.num_rows != receipt.counts.scored or receipt.slice_id != slice_id:
+        raise ValueError(f"{footer.num_rows} rows; its receipt says {receipt.counts.scored} rows of slice {receipt.slice_id}")
+    return receipt
+
+
+def _note(run_id: str, slice_id: str) -> str:
+    return f"runs/{run_id}/receipts/{slice_id}.json"
+
+
+def _remember(store: Store, run_id: str, receipt: Receipt) -> None:
+    with suppress(StoreError, OSError):  # advisory: the footer holds all of it but the digest
+        store.replace(_note(run_id, receipt.slice_id), receipt.to_json().encode())
+
+
+def _recall(store: Store, run_id: str, slice_id: str) -> Receipt | None:
+    try:
+        return Receipt.from_json(store.get(_note(run_id, slice_id)))
+    except (StoreError, OSError, ValueError, KeyError, TypeError, AssertionError):
+        return None
+
+
+def _constant(value: str, rows: int) -> pa.DictionaryArray[Any, Any]:
+    return pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), pa.array([value]))

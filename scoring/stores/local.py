@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from scoring.errors import BusyError, StoreError
-from scoring.stores.names import checked, sha256_of
+from scoring.stores.names import MissingError, checked, sha256_of
 from scoring.stores.renames import UNSUPPORTED, rename_new
 
 _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
@@ -63,7 +63,7 @@ class LocalStore:
         try:
             return self.path(key).read_bytes()
         except FileNotFoundError:
-            raise StoreError(f"{self.root}: there is no {key}.") from None
+            raise MissingError(f"{self.root}: there is no {key}.") from None
 
     def size(self, key: str) -> int | None:
         try:

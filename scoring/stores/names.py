@@ -8,6 +8,10 @@ from pathlib import Path, PurePosixPath
 from scoring.errors import StoreError
 
 
+class MissingError(StoreError, FileNotFoundError):
+    """There is no such object."""
+
+
 def checked(key: str) -> str:
     """Raises: StoreError: the key is empty, absolute, holds a NUL, or would leave the workspace."""
     parts = PurePosixPath(key).parts

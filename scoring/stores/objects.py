@@ -26,7 +26,7 @@ from obstore.store import from_url
 
 from scoring.errors import StoreError
 from scoring.stores.lease import lease
-from scoring.stores.names import checked, hidden, sha256_of
+from scoring.stores.names import MissingError, checked, hidden, sha256_of
 
 T = TypeVar("T")
 
@@ -163,10 +163,6 @@ class ObjectStore:
                     raise StoreError(f"{self.root}/{key}: {_line(error)} (tried {_TRIES} times)") from None
                 self._sleep(random.uniform(0, min(_CAP_S, _BACKOFF_S * 2**n)))
         raise AssertionError("unreachable")
-
-
-class MissingError(StoreError):
-    """There is no such object."""
 
 
 class UnsettledError(Exception):
