@@ -1,0 +1,57 @@
+# Everything happens in .venv, which the first target that needs it makes. `make demo` and `make test` need nothing but Python and make.
+PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell $(p) -c 'import sys; print("$(p)" if (3, 11) <= sys.version_info < (3, 14) else "")' 2>/dev/null)))
+BIN := .venv/bin
+READY := .venv/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint format bench-spine bench-driver clean
+
+help:
+	@echo 'make demo          3 million card transactions with real dirt: made, and scored by a model fitted on the spot'
+	@echo 'make test          the default suite'
+	@echo 'make test-slow     what takes long, too'
+	@echo 'make lint          ruff and mypy'
+	@echo 'make bench-spine   our job beside the hand loop and Ray Data, in one run'
+	@echo 'make bench-driver  the cost of the driver for each slice'
+	@echo 'make clean         remove what make made, .venv too'
+
+# Torch first and by itself: a machine that has it already, or a build of its own choice, keeps it.
+$(READY): pyproject.toml constraints.txt
+	@test -n '$(PYTHON)' || { echo 'Python 3.11, 3.12 or 3.13 is needed and none was found; say which: make PYTHON=/path/to/python3 …' >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(PIP) install --quiet -c constraints.txt torch==2.13.0
+	$(PIP) install --quiet -c constraints.txt -e '.[test,lint]'
+	@touch $@
+
+.venv/.bench: $(READY)
+	$(PIP) install --quiet -c constraints.txt -e '.[bench]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/scoring demo-data out=.demo
+	$(BIN)/scoring run job=demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench-spine: .venv/.bench
+	$(BIN)/python benchmarks/spine.py
+
+bench-driver: .venv/.bench
+	$(BIN)/python benchmarks/driver_cost.py
+
+clean:
+	rm -rf .venv .demo .bench .pytest_cache .ruff_cache .mypy_cache .hypothesis dist *.egg-info
