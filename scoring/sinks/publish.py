@@ -113,7 +113,7 @@ def publish(
         input_digest=input_digest,
         model=identity.model,
         counts=asdict(counts),
-        files=tuple(_public(n, r, identity) for n, r in enumerate(receipts)),
+        files=_with_rows([_public(n, r, identity) for n, r in enumerate(receipts)]),
         quarantine=tuple(q for n, r in enumerate(receipts) for q in _rejects(n, r, identity)),
         checks=tuple(checks),
     )
@@ -167,6 +167,8 @@ def _appear(store: LocalStore, manifest: Manifest) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
         _exchange(built, target)
+        for inner in [p for p in built.iterdir() if p.is_dir()]:  # partitions below this one: k=v/k2=v2 beside k=v
+            os.rename(inner, target / inner.name)
         shutil.rmtree(built)
     else:
         os.rename(built, target)
@@ -184,6 +186,11 @@ def _exchange(built: Path, target: Path) -> None:
     os.rename(target, aside)
     os.rename(built, target)
     os.rename(aside, built)
+
+
+def _with_rows(files: list[PublicFile]) -> tuple[PublicFile, ...]:
+    """Readers take a folder's columns from its first file, and files without rows may lack what others carry: one at most is shown."""
+    return tuple(f for f in files if f.rows) or tuple(files[:1])
 
 
 def _public(place: int, receipt: Receipt, identity: Identity) -> PublicFile:

@@ -18,10 +18,11 @@ def read_scores(workspace: str) -> pl.LazyFrame:
         SourceError: nothing has been published there.
     """
     store = open_store(workspace)
-    frames = [_partition(store, manifest) for manifest in published(store) if manifest.files]
-    if not frames:
+    found = [manifest for manifest in published(store) if manifest.files]
+    if not found:
         raise SourceError(f"Nothing has been published in {workspace}.")
-    return pl.concat(frames, how="diagonal_relaxed")
+    full = [manifest for manifest in found if manifest.counts["scored"]] or found[:1]  # empty ones may not know all columns
+    return pl.concat([_partition(store, manifest) for manifest in full], how="diagonal_relaxed")
 
 
 def _partition(store: Store, manifest: Manifest) -> pl.LazyFrame:
