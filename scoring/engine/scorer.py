@@ -63,7 +63,6 @@ class Scorer:
             smaller = self._batch(rows.narrow(start, count), start, scored, retried)
             retried = retried or smaller
             start += 0 if smaller else count
-        self._refuse_non_finite(scored)
         return scored
 
     def _batch(self, batch: Encoded, start: int, scored: Scored, retried: bool) -> bool:
@@ -74,8 +73,7 @@ class Scorer:
         except Exception as error:
             return self._fell(error, batch, start, scored)
         self._budget.observe(batch.rows, time.perf_counter() - began)
-        scored.outputs[start : start + batch.rows] = out
-        scored.routes["gpu-smaller-batch" if retried and self.device.route == "gpu" else self.device.route] += batch.rows
+        _keep(scored, out, start, "gpu-smaller-batch" if retried and self.device.route == "gpu" else self.device.route)
         return False
 
     def _fell(self, error: Exception, batch: Encoded, start: int, scored: Scored) -> bool:
@@ -127,20 +125,19 @@ class Scorer:
             if what in ("sticky", "lost"):
                 raise LaneError("device-sticky" if what == "sticky" else "device-lost", message, usable=False) from error
             return message
-        scored.outputs[start + first : start + first + count] = out
-        scored.routes[device.route] += count
+        _keep(scored, out, start + first, device.route)
         return None
-
-    def _refuse_non_finite(self, scored: Scored) -> None:
-        """NaN and infinity are not scores (law 4: never a silent null)."""
-        good = np.isfinite(scored.outputs).all(axis=1)
-        if good.all() and not scored.failed:
-            return
-        good[list(scored.failed)] = True  # these have their reason already; their outputs are uninitialised memory
-        for row in np.flatnonzero(~good):
-            scored.failed[int(row)] = "non-finite"
 
     def _stand_in(self) -> Device:
         if self._cpu is None:
             self._cpu = self._make_cpu()
         return self._cpu
+
+
+def _keep(scored: Scored, out: np.ndarray, start: int, route: Route) -> None:
+    """Take the scores of rows from `start` on. NaN and infinity are no scores (law 4), and no route has answered such a row."""
+    scored.outputs[start : start + len(out)] = out
+    finite = np.isfinite(out)
+    refused = () if finite.all() else np.flatnonzero(~finite.all(axis=1)).tolist()
+    scored.failed.update(dict.fromkeys((start + row for row in refused), "non-finite"))
+    scored.routes[route] += len(out) - len(refused)
