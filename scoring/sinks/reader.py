@@ -26,7 +26,8 @@ def read_scores(workspace: str) -> pl.LazyFrame:
 
 
 def _partition(store: Store, manifest: Manifest) -> pl.LazyFrame:
-    frame = pl.concat([pl.scan_parquet(_place(store, file)) for file in manifest.files], how="diagonal_relaxed")
+    files = [file for file in manifest.files if file.rows] or manifest.files[:1]
+    frame = pl.concat([pl.scan_parquet(_place(store, file)) for file in files], how="diagonal_relaxed")
     pairs = [part.partition("=") for part in manifest.key.split("/") if "=" in part]
     return frame.with_columns(pl.lit(unquote(value)).alias(unquote(name)) for name, _, value in pairs)
 
