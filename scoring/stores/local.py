@@ -102,21 +102,26 @@ class LocalStore:
         self.link(key, target)
 
     def link(self, key: str, target: Path) -> None:
-        """Name the object a second time at a path of this workspace: no bytes are copied unless links do not exist here."""
+        """Name the object a second time at a path of this workspace."""
         try:
-            os.link(self.path(key), target)
-        except FileExistsError:
-            return
+            self.duplicate(self.path(key), target)
         except FileNotFoundError:
             raise StoreError(f"{self.root}: {key} is gone; it cannot be published as {target.name}.") from None
+
+    def duplicate(self, source: str | Path, target: str | Path) -> None:
+        """A second name, no bytes copied; a copy only where hard links do not exist. Nothing happens if the name is taken."""
+        try:
+            os.link(source, target)
+        except FileExistsError:
+            return
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
             own = self.spool("copy")
-            shutil.copyfile(self.path(key), own)
+            shutil.copyfile(source, own)
             sync(own)
             with suppress(FileExistsError):
-                _rename(own, target)
+                _rename(own, Path(target))
             own.unlink(missing_ok=True)
 
     def folder(self, path: Path) -> None:
