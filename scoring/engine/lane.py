@@ -6,6 +6,7 @@ next is read and encoded; the device itself is used by one window at a time.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import platform
@@ -29,6 +30,7 @@ from scoring.sinks.staged import StagedWriter, find
 from scoring.stores import open_store
 from scoring.types import BadFile, Failure, FailureKind, File, Fragment, Receipt, Slice
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 FIRST_BUDGET = 4_096  # rows tried first; the budget climbs from here
 
 
@@ -43,6 +45,7 @@ class LaneSpec:
 
 def build(spec: LaneSpec, kind: str) -> EngineLane:
     """The lane factory that pools call in the process where the lane will live. `kind` is "gpu" or "cpu"."""
+    _keep_memory()
     torch.set_num_threads(spec.cpus)
     pa.set_cpu_count(spec.cpus)
     return EngineLane(spec, kind)
@@ -137,3 +140,13 @@ class EngineLane:
     @staticmethod
     def _failure(work: Slice, attempt: str, kind: FailureKind, message: str, usable: bool = True) -> Failure:
         return Failure(work.id, attempt, kind, " ".join(message.split())[:500], usable)
+
+
+def _keep_memory() -> None:
+    """Let glibc keep freed blocks of up to 32 MiB (its maximum) instead of giving them back: windows come in the same sizes for
+    ever, and fresh pages cost encode twice its time. Peak memory is bounded by the pipeline, not by this. See mallopt(3).
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        libc.mallopt(_M_TRIM_THRESHOLD, 1 << 30)

@@ -1,4 +1,4 @@
-"""Parquet, read by row groups in windows; memory does not depend on the size of a file or of a row group.
+"""Parquet, read by row groups in windows; memory does not depend on the size of a file, nor of a row group above 64 MiB.
 
 Column chunks are streamed through a buffer of 256 KiB each: peak memory for one row group of 256 MB fell from 284 to 26 MB and CPU
 time did not change. Page checksums are verified where the writer wrote them (some 30 ms per 85 MB); without them most flipped bits
@@ -22,6 +22,7 @@ from scoring.types import File, Fragment
 SUFFIXES = (".parquet", ".parq", ".pq")
 
 _BUFFER_BYTES = 256 * 1024
+_WHOLE_BYTES = 64 << 20  # uncompressed size of a row group
 _WORTH_ROWS = 4096  # finding out costs 0.8 ms
 _DICTIONARY_BYTES = 256 * 1024  # a writer gives up a dictionary at 1 MiB: a large page means that plain values follow
 
@@ -58,9 +59,18 @@ def read(fragment: Fragment, columns: Sequence[str] | None, window_rows: int, se
             buffer_size=_BUFFER_BYTES,
             page_checksum_verification=True,
         ) as file:
-            threads = pa.cpu_count() > 1  # a lane sets Arrow's threads to its CPU share
-            batches = file.iter_batches(window_rows, row_groups=list(groups), columns=names, use_threads=threads)
-            yield from windows(batches, names, window_rows, fragment)
+            yield from windows(_batches(file, groups, names, window_rows), names, window_rows, fragment)
+
+
+def _batches(file: pq.ParquetFile, groups: range, names: list[str], window_rows: int) -> Iterator[pa.RecordBatch]:
+    """Small row groups are decoded whole, which costs a sixth less; large ones in windows, so that memory stays bounded."""
+    threads = pa.cpu_count() > 1  # a lane sets Arrow's threads to its CPU share
+    for group in groups:
+        if file.metadata.row_group(group).total_byte_size <= _WHOLE_BYTES:
+            table = file.read_row_group(group, names, use_threads=threads)
+            yield from table.to_batches(window_rows)
+        else:
+            yield from file.iter_batches(window_rows, row_groups=[group], columns=names, use_threads=threads)
 
 
 def _dictionaries(fragment: Fragment, meta: pq.FileMetaData, groups: range, names: list[str]) -> list[str]:
