@@ -108,7 +108,7 @@ class Attempt:
             self._reject(item, kept[failed], "score", [(item.scored.failed[row],) for row in failed.tolist()])
             kept, outputs = np.delete(kept, failed), np.delete(outputs, failed, axis=0)
         carried = batch.select([name for name in self._job.source.carry if name in batch.schema.names])
-        self._writer.scores(carried if kept is None else carried.take(pa.array(kept)), outputs)
+        self._writer.scores(carried if kept is None else carried.take(pa.array(kept, pa.int64())), outputs)
         self._scored += len(outputs)
         self._routes.update(item.scored.routes)
         if len(item.admitted.bad):
@@ -120,7 +120,7 @@ class Attempt:
         """Lines that are no rows: their text is all there is of them."""
         lines = item.window.rejected
         raw = pa.record_batch({"_line": pa.array([line.text for line in lines], pa.string())})
-        reasons = [(line.reason,) for line in lines]
+        reasons: list[tuple[str, ...]] = [(line.reason,) for line in lines]
         self._writer.quarantine(raw, item.fragment.path, np.array([line.row for line in lines], np.int64), "read", reasons)
         self._count("read", reasons)
 
@@ -147,5 +147,5 @@ class Attempt:
             routes=dict(self._routes),
             seconds={stage: round(spent, 6) for stage, spent in seconds.items()},
             device=self._scorer.device.name,
-            notes=tuple(self._scorer.notes),
+            notes=self._scorer.take_notes(),
         )

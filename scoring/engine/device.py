@@ -92,7 +92,7 @@ class CudaDevice(Device):
 
     def __init__(self, model: Model, faults: Faults) -> None:
         super().__init__(model, faults)
-        self._copies = torch.cuda.Stream(model.device)
+        self._copies = torch.cuda.Stream(model.device)  # type: ignore[no-untyped-call]
 
     @property
     def name(self) -> str:

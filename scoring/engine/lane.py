@@ -17,7 +17,7 @@ import pyarrow as pa
 import torch
 
 from scoring.admit.rules import compile_rules
-from scoring.batching.budget import Budget
+from scoring.engine import recall
 from scoring.engine.attempt import Attempt, Broken
 from scoring.engine.device import Device, open_device
 from scoring.engine.faults import Faults
@@ -31,7 +31,6 @@ from scoring.stores import open_store
 from scoring.types import BadFile, Failure, FailureKind, File, Fragment, Receipt, Slice
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-FIRST_BUDGET = 4_096  # rows tried first; the budget climbs from here
 
 
 @dataclass(frozen=True)
@@ -62,9 +61,9 @@ class EngineLane:
         self._model = load(job.model.bundle, "cuda" if on_cuda else "cpu", job.model.module)
         self._rules = compile_rules({**self._model.inputs, **job.contract.columns}, job.contract.coerce)
         device = open_device(self._model, job.hardware, self._faults) if kind == "gpu" else Device(self._model, self._faults)
-        batch = job.engine.batch
-        budget = Budget(batch.floor, batch.budget or batch.ceiling, batch.budget or FIRST_BUDGET, settled=batch.budget is not None)
-        self._scorer = Scorer(device, self._stand_in, budget, job.engine.fallback)
+        self._budget = recall.opened(self._store, self._model.digest, device.name, job.engine.batch)
+        self._scorer = Scorer(device, self._stand_in, self._budget, job.engine.fallback)
+        self._remembered = self._budget.size if self._budget.settled else 0
         self._turn = threading.Lock()
 
     def process(self, work: Slice, attempt: str) -> Receipt | Failure:
@@ -90,18 +89,16 @@ class EngineLane:
         device = self._scorer.device
         return {"device": device.name, "route": device.route, "pid": str(os.getpid()), "host": platform.node()}
 
-    def close(self) -> None:
-        """Nothing is held open between slices."""
-
     def _score(self, work: Slice, attempt: str) -> Receipt:
         """Attempts until no fragment breaks: what cannot be read is named and left out, the rest is scored from the start."""
-        fragments, lost = work.fragments, ()
+        fragments = work.fragments
+        lost: tuple[BadFile, ...] = ()
         if work.fault is not None:
             fragments, lost = (), tuple(BadFile(f.path, "plan", work.fault, f.rows or 0) for f in work.fragments)
         while True:
             one = Attempt(self._job, self._model, self._rules, self._scorer, self._writer(work, attempt), self._turn)
             try:
-                return one.run(fragments, lost, self._faults)
+                receipt = one.run(fragments, lost, self._faults)
             except Broken as found:
                 smaller = self._pieces(found)
                 lost = (
@@ -109,6 +106,14 @@ class EngineLane:
                 )
                 at = fragments.index(found.fragment)
                 fragments = (*fragments[:at], *smaller, *fragments[at + 1 :])
+            else:
+                self._remember_budget()
+                return receipt
+
+    def _remember_budget(self) -> None:
+        if self._budget.settled and self._budget.size != self._remembered:
+            self._remembered = self._budget.size
+            recall.remember(self._store, self._model.digest, self._scorer.device.name, self._budget.size)
 
     def _pieces(self, found: Broken) -> tuple[Fragment, ...]:
         """The row groups of a broken fragment, to be tried one by one; none if it is one already, or reading is not the trouble.

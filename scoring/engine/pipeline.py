@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 _END = object()
@@ -32,9 +33,9 @@ class Pipeline:
         Raises: the first exception that the source or a stage raised.
         """
         queues = [queue.Queue[Any](self._depth) for _ in stages]
-        jobs = [(source[0], lambda: self._pump(source[0], iter(source[1]), queues[0]))]
+        jobs = [(source[0], partial(self._pump, source[0], iter(source[1]), queues[0]))]
         for n, (name, work) in enumerate(stages[:-1]):
-            jobs.append((name, lambda n=n, name=name, work=work: self._pump(name, self._apply(queues[n], work), queues[n + 1])))
+            jobs.append((name, partial(self._pump, name, self._apply(queues[n], work), queues[n + 1])))
         threads = [threading.Thread(target=self._guard, args=(job,), name=name, daemon=True) for name, job in jobs]
         for thread in threads:
             thread.start()

@@ -44,7 +44,7 @@ class Scorer:
 
     def __init__(self, device: Device, make_cpu: Callable[[], Device], budget: Budget, fallback: Fallback) -> None:
         self.device = device
-        self.notes: list[str] = []
+        self._notes: list[str] = []
         self._make_cpu = make_cpu
         self._cpu: Device | None = device if device.route == "cpu" else None
         self._budget = budget
@@ -65,6 +65,11 @@ class Scorer:
             start += 0 if smaller else count
         return scored
 
+    def take_notes(self) -> tuple[str, ...]:
+        """What happened since they were taken last, for the receipt at hand."""
+        notes, self._notes = tuple(self._notes), []
+        return notes
+
     def _batch(self, batch: Encoded, start: int, scored: Scored, retried: bool) -> bool:
         """Score one batch into `scored`; True when it did not fit and the budget has been lowered to try again."""
         began = time.perf_counter()
@@ -84,7 +89,7 @@ class Scorer:
             raise LaneError("device-lost", message, usable=False) from error
         if what == "memory":
             if self._fallback.batch and self._budget.out_of_memory(batch.rows):
-                self.notes.append(f"{self.device.name}: batch of {batch.rows} rows did not fit, now {self._budget.size}")
+                self._notes.append(f"{self.device.name}: batch of {batch.rows} rows did not fit, now {self._budget.size}")
                 return True
             self._to_cpu(batch, start, scored, message)
             return False
@@ -96,7 +101,7 @@ class Scorer:
             raise LaneError("memory", f"{batch.rows} rows do not fit on {self.device.name} and no fallback is allowed ({message})")
         cpu = self._stand_in()
         if self._fallback.cpu == "lane":
-            self.notes.append(f"{self.device.name} left for the CPU: {message}")
+            self._notes.append(f"{self.device.name} left for the CPU: {message}")
             self.device = cpu
         self._bisect(batch, start, scored, whole=True)
 

@@ -74,7 +74,8 @@ def test_out_of_memory_becomes_a_smaller_batch_and_is_said():
     s = scorer(limit=10, size=64)
     scored = s.score(rows(range(20, 120)))
     assert scored.routes == {"gpu-smaller-batch": 100}
-    assert "did not fit" in s.notes[0]
+    assert "did not fit" in s.take_notes()[0]
+    assert s.take_notes() == ()
     assert s.score(rows(range(20, 120))).routes == {"gpu": 100}  # the ceiling has been learnt
 
 

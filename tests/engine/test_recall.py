@@ -1,0 +1,30 @@
+"""A budget is found once and remembered; damage costs a climb, not a run."""
+
+import pytest
+
+from scoring.engine import recall
+from scoring.settings import Batch
+from scoring.stores import open_store
+
+
+def test_the_next_lane_starts_where_the_last_one_settled(tmp_path):
+    store = open_store(str(tmp_path))
+    recall.remember(store, "model", "cpu", 8192)
+    found = recall.opened(store, "model", "cpu", Batch())
+    assert (found.size, found.settled) == (8192, True)
+    assert not recall.opened(store, "another model", "cpu", Batch()).settled
+
+
+def test_what_the_user_sets_stands(tmp_path):
+    store = open_store(str(tmp_path))
+    recall.remember(store, "model", "cpu", 8192)
+    assert recall.opened(store, "model", "cpu", Batch(budget=100)).size == 100
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b'{"budget": "x"}', b'{"budget": -1}', b"\xff"])
+def test_a_damaged_memory_is_no_memory(tmp_path, text):
+    store = open_store(str(tmp_path))
+    recall.remember(store, "model", "cpu", 8192)
+    (key,) = store.list("runs/budgets")
+    store.replace(key, text)
+    assert not recall.opened(store, "model", "cpu", Batch()).settled
