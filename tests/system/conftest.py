@@ -1,0 +1,51 @@
+"""Bundles and data that the system tests share; made once, by functions of `workload`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import ray
+import workload
+from ray.cluster_utils import Cluster
+
+# A node counts as dead after some 3 s instead of a minute.
+HEALTH = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 3,
+}
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return workload.tabular(tmp_path_factory.mktemp("tabular"))
+
+
+@pytest.fixture(scope="session")
+def fussy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return workload.module(tmp_path_factory.mktemp("fussy"))
+
+
+@pytest.fixture(scope="session")
+def dirty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return workload.dirty_days(tmp_path_factory.mktemp("dirty"))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """The address of a Ray of two cores that runs attach to; they do not start or end it."""
+    os.environ["PYTHONPATH"] = f"{workload.ROOT}:{workload.HERE}"  # where lanes find a user's module, as in a shell
+    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "1"
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "object_store_memory": 80 << 20, "_system_config": HEALTH})
+    ray.init(made.address, log_to_driver=False, logging_level="ERROR")
+    yield str(made.address)
+    ray.shutdown()
+    made.shutdown()
