@@ -65,13 +65,13 @@ def main() -> None:
     for turn in range(given.rounds):
         for name, measure in contenders.items():
             rates[name].append(measure())
-            print(f"round {turn + 1}: {name:28} {rates[name][-1]:>12,.0f} rows/s", flush=True)  # noqa: T201
+            print(f"round {turn + 1}: {name:28} {rates[name][-1]:>12,.0f} rows/s", flush=True)
     medians = {name: statistics.median(found) for name, found in rates.items()}
     for mine in ("ray", "inline"):
         for other in ("hand loop, two processes", "hand loop, one process", "Ray Data"):
             row = {"name": f"spine {mine} / {other}", "ours": medians[mine], "theirs": medians[other]}
             row |= {"ratio": round(medians[mine] / medians[other], 3), "unit": "rows/s", "n": given.rounds}
-            print(json.dumps(row))  # noqa: T201
+            print(json.dumps(row))
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def main() -> None:
     ask.add_argument("--folder", type=Path, default=Path(".bench/spine"))
     ask.add_argument("--rows", type=int, default=4_000_000)
     given = ask.parse_args()
-    print(write_data(given.folder, given.rows), write_model(given.folder))  # noqa: T201
+    print(write_data(given.folder, given.rows), write_model(given.folder))
 
 
 if __name__ == "__main__":

@@ -266,7 +266,7 @@ def main() -> None:
     given = ask.parse_args()
     data, bundle = write_data(given.folder, given.rows), write_model(given.folder)
     if given.split:
-        print(json.dumps({"core_seconds_per_million_rows": split(data, bundle)}))  # noqa: T201
+        print(json.dumps({"core_seconds_per_million_rows": split(data, bundle)}))
         return
     times = sorted(run(given.variant, data, bundle, given.processes, given.threads) for _ in range(given.repeat))
     wall, cpu = times[len(times) // 2]
@@ -276,7 +276,7 @@ def main() -> None:
         "rows": given.rows,
         "rows_per_second": round(given.rows / wall),
     }
-    print(json.dumps(answer | {"cpu_seconds_per_million_rows": round(cpu / given.rows * 1e6, 3)}))  # noqa: T201
+    print(json.dumps(answer | {"cpu_seconds_per_million_rows": round(cpu / given.rows * 1e6, 3)}))
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def main() -> None:
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     ray.data.DataContext.get_current().enable_progress_bars = False
     seconds = run(data, bundle, given.batch_rows)
-    print(json.dumps({"rows": given.rows, "rows_per_second": round(given.rows / seconds)}))  # noqa: T201
+    print(json.dumps({"rows": given.rows, "rows_per_second": round(given.rows / seconds)}))
 
 
 if __name__ == "__main__":

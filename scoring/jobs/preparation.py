@@ -54,5 +54,5 @@ def identity_parts(job: Job, model_digest: str) -> dict[str, str]:
 
 
 def _wanted(partition: Partition, manifest: Manifest | None, parts: dict[str, str], on_change: str) -> bool:
-    before = (manifest.parts, manifest.input_digest) if manifest else (None, "")
-    return change.decide(partition.key, *before, parts, partition.input_digest, on_change) == "score"
+    published, its_input = (manifest.parts, manifest.input_digest) if manifest else (None, "")
+    return change.decide(partition.key, published, its_input, parts, partition.input_digest, on_change) == "score"

@@ -41,7 +41,8 @@ class Ledger:
         """Add an entry unless `once` has been said already (a resumed run repeats itself). Returns whether it was added."""
         if once in self._said:
             return False
-        entry = {"seq": self._next, "time": datetime.now(UTC).isoformat(timespec="seconds"), "kind": kind, "subject": subject}
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        entry: dict[str, Any] = {"seq": self._next, "time": now, "kind": kind, "subject": subject}
         line = rfc8785.dumps(entry | {"once": once, "payload": payload, "prev": self._head})
         if not self._store.put(f"ledger/{self._next:08d}.json", line):
             self.__init__(self._store)  # type: ignore[misc]  # another writer was first: follow its entry

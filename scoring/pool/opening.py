@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 from scoring.errors import ConfigError, ScoringError, StoreError
 from scoring.pool import Lane, LaneFactory, LaneKind
@@ -33,7 +33,7 @@ def not_opened(error: BaseException) -> NotOpened:
 
     An exception may carry its own verdict as `kind`, one of FailureKind.
     """
-    kind = getattr(error, "kind", None)
+    kind: Any = getattr(error, "kind", None)
     message = _line(error)
     if kind in get_args(FailureKind):
         return NotOpened(kind, message, kind == "model")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields, is_dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -28,10 +29,8 @@ def manual(verb: str) -> str:
     """One verb: for jobs, with all groups and settings."""
     if verb not in ("run", "plan"):
         return f"scoring {verb}: {VERBS[verb]}"
-    import scoring.conf
-
     lines = [f"scoring {verb}: {VERBS[verb]}", "", "Groups, chosen as group=name:"]
-    root = Path(scoring.conf.__path__[0])
+    root = Path(import_module("scoring.conf").__path__[0])
     for group in GROUPS:
         lines.append(f"  {group:10} {', '.join(sorted(p.stem for p in (root / group).glob('*.yaml')))}")
     lines += ["", "Settings, overridden as key=value:"]

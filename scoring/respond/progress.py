@@ -69,7 +69,8 @@ class ProgressWatcher:
         self._task: Any = None
         self._said = self._wrote = 0.0
         self._lanes = 0
-        self._run_id, self._store = "", None
+        self._run_id = ""
+        self._store: Store | None = None
 
     def begin(self, run_id: str, resumed: bool, lanes: int, store: Store) -> None:
         with contextlib.suppress(Exception):
@@ -121,7 +122,8 @@ class ProgressWatcher:
 
     def _write(self, status: str) -> None:
         meter, eta = self._meter, self._meter.eta_s()
-        facts = {"run_id": self._run_id, "status": status, "rows": {"done": meter.counts.total, "planned": meter.planned_rows}}
+        facts: dict[str, Any] = {"run_id": self._run_id, "status": status}
+        facts |= {"rows": {"done": meter.counts.total, "planned": meter.planned_rows}}
         facts |= {"scored": meter.counts.scored, "quarantined": meter.counts.quarantined, "suppressed": meter.counts.suppressed}
         facts |= {"slices": {"done": meter.done_slices, "planned": meter.planned_slices}, "lanes": self._lanes}
         facts |= {"rows_per_second": round(meter.rate(), 1), "eta_seconds": [round(s, 1) for s in eta] if eta else None}
