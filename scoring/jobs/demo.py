@@ -125,7 +125,7 @@ def _write_day(folder: Path, day: int, start: int, stop: int, seed: int) -> None
 
 def _copy(target: Path) -> None:
     """A retried upload: the same bytes under another name."""
-    shutil.copyfile(target / "part-0.parquet", target / "part-0-retry.parquet")
+    shutil.copyfile(target / "part-0.parquet", target / "retry-part-0.parquet")
 
 
 def _truncate(target: Path) -> None:
