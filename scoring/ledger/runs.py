@@ -7,32 +7,35 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from scoring.errors import ChangedError, ConfigError
+from scoring.errors import ChangedError, ConfigError, StoreError
+from scoring.ledger.redact import redact
 from scoring.stores import Store
 from scoring.types import RunRecord, canonical
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-FINISHED = ("published", "published-with-warnings", "held")
+FINISHED = ("published", "published-with-warnings")  # a run that was held goes on: its slices stand, only the verdict may change
 
 
 def start(store: Store, fingerprint: str, run_id: str | None, config: str) -> tuple[str, bool]:
-    """Begin a run or go on with one: (run id, whether it is resumed).
+    """Begin a run or go on with one: (run id, whether it is resumed). `config` is YAML; it is kept without its secrets.
 
     Raises:
         ConfigError: the id cannot be a name. ChangedError: the id belongs to a run that scores something else.
     """
     if run_id is not None and not _NAME.fullmatch(run_id):
-        raise ConfigError(f"run_id: {run_id!r} is no name. Use up to 64 letters, digits, '_', '.', '-'.")
-    known = {name.split("/")[1]: _read(store, name) for name in store.list("runs") if name.endswith("/run.json")}
-    chosen = run_id or _unfinished(store, known, fingerprint)
-    if chosen in known:
-        if known[chosen]["fingerprint"] != fingerprint:
-            raise ChangedError(f"run_id {chosen} belongs to a run with another model, contract or source. Choose another run_id.")
-        return chosen, True
-    chosen = chosen or f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"[:18] + f"-{fingerprint[:6]}"
-    store.put(f"runs/{chosen}/config.yaml", config.encode())
-    store.put(f"runs/{chosen}/run.json", canonical({"run_id": chosen, "fingerprint": fingerprint, "started": _now()}))
-    return chosen, False
+        raise ConfigError(
+            f"run_id: {run_id!r} is no name. Use up to 64 letters, digits, '_', '.', '-', the first a letter or digit."
+        )
+    chosen = run_id or _unfinished(store, fingerprint) or f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"[:18] + f"-{fingerprint[:6]}"
+    entry = canonical(
+        {"run_id": chosen, "fingerprint": fingerprint, "started": datetime.now(UTC).isoformat(timespec="milliseconds")}
+    )
+    if store.put(_key(chosen), entry):
+        store.put(f"runs/{chosen}/config.yaml", redact(config).encode())
+        return chosen, False
+    if _read(store, _key(chosen))["fingerprint"] != fingerprint:
+        raise ChangedError(f"run_id {chosen} belongs to a run with another model, contract or source. Choose another run_id.")
+    return chosen, True
 
 
 def record(store: Store, run_id: str) -> dict[str, Any] | None:
@@ -45,19 +48,23 @@ def finish(store: Store, account: RunRecord) -> None:
     store.replace(f"runs/{account.run_id}/record.json", account.to_json().encode())
 
 
-def _unfinished(store: Store, known: dict[str, dict[str, Any]], fingerprint: str) -> str | None:
+def _unfinished(store: Store, fingerprint: str) -> str | None:
     """The newest run of this fingerprint that did not end."""
-    for run_id in sorted(known, key=lambda r: str(known[r]["started"]), reverse=True):
-        ended = (record(store, run_id) or {}).get("status") in FINISHED
-        if known[run_id]["fingerprint"] == fingerprint and not ended:
-            return run_id
+    known = [_read(store, _key(name)) for name in store.folders("runs") if store.exists(_key(name))]
+    same = [run for run in known if run["fingerprint"] == fingerprint]
+    for run in sorted(same, key=lambda r: str(r["started"]), reverse=True):
+        if (record(store, run["run_id"]) or {}).get("status") not in FINISHED:
+            return str(run["run_id"])
     return None
 
 
+def _key(run_id: str) -> str:
+    return f"runs/{run_id}/run.json"
+
+
 def _read(store: Store, key: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(store.get(key))
+    try:
+        found: dict[str, Any] = json.loads(store.get(key))
+    except ValueError as error:
+        raise StoreError(f"{store.root}: {key} is damaged ({error}).") from None
     return found
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

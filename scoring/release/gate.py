@@ -13,12 +13,19 @@ Decision = Literal["published", "published-with-warnings", "held"]
 
 
 def checks(
-    key: str, counts: Counts, bad_files: Sequence[BadFile], fallback_rows: int, limits: Release, max_fallback_share: float
+    key: str,
+    counts: Counts,
+    bad_files: Sequence[BadFile],
+    fallback_rows: int,
+    limits: Release,
+    max_fallback_share: float,
+    planned_rows: int | None = None,
 ) -> tuple[Check, ...]:
     """Verdicts on one partition.
 
     The row budget judges rows that were read and found bad; files lost as a whole have a budget of their own and always warn.
-    `fallback_rows` were answered by another route than the one the lane was meant for.
+    `fallback_rows` were answered by another route than the one the lane was meant for. `planned_rows` is what the footers promised,
+    None where only reading told. A share is held against its limit exactly; only what is shown of it is rounded.
     """
     bad_rows = counts.quarantined - sum(b.rows for b in bad_files)
     judged = counts.scored + bad_rows
@@ -29,10 +36,11 @@ def checks(
         files = Check("bad_files", key, "warn", "warn", files.expected, files.actual)
     empty = Check("not_empty", key, "warn" if not counts.total else "pass", "warn", "> 0 rows", f"{counts.total:,} rows")
     return (
+        _conservation(key, counts.total, planned_rows),
         _limit("bad_rows", key, bad_rows, limits.max_bad_rows),
-        _limit("bad_share", key, round(share, 6), limits.max_bad_share),
+        _limit("bad_share", key, share, limits.max_bad_share),
         files,
-        _limit("fallback_share", key, round(fallen, 6), max_fallback_share),
+        _limit("fallback_share", key, fallen, max_fallback_share),
         empty,
     )
 
@@ -49,6 +57,13 @@ def fallback_rows(routes: Mapping[str, int], meant: str) -> int:
     return sum(rows for route, rows in routes.items() if route in FALLBACK_ROUTES and route != meant)
 
 
+def _conservation(key: str, accounted: int, planned: int | None) -> Check:
+    status: Literal["pass", "fail", "skip"] = "skip" if planned is None else "pass" if planned == accounted else "fail"
+    expected = "not known before reading" if planned is None else f"{planned:,} rows"
+    return Check("conservation", key, status, "error", expected, f"{accounted:,} rows")
+
+
 def _limit(name: str, key: str, actual: float, limit: float | None) -> Check:
     expected = "no limit" if limit is None else f"<= {limit:,}"
-    return Check(name, key, "fail" if limit is not None and actual > limit else "pass", "error", expected, f"{actual:,}")
+    shown = f"{actual:,}" if isinstance(actual, int) else f"{actual:.6g}"
+    return Check(name, key, "fail" if limit is not None and actual > limit else "pass", "error", expected, shown)
