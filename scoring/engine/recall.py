@@ -1,4 +1,4 @@
-"""Batch budgets that were found before, remembered in the workspace per (model, device): the next lane starts where the last settled.
+"""Batch budgets found before, remembered in the workspace per (model, device): the next lane starts where the last settled.
 
 Advisory: a lost or foreign file costs a new climb, nothing else.
 """
