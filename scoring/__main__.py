@@ -6,6 +6,7 @@ import difflib
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -155,9 +156,9 @@ def _run(job: Job, config: str, overrides: Sequence[str], as_json: bool) -> int:
     if as_json:
         print(record.to_json())
     else:
-        print(summary.render(record, job.workspace))
+        print(summary.render(record, job.workspace, _program()))
     if record.status in ("paused", "failed"):
-        _say(f"State is kept. To go on: scoring run {' '.join(_quoted(o) for o in overrides)}")
+        _say(f"State is kept. To go on: {_program()} run {' '.join(_quoted(o) for o in overrides)}")
     if stop.number is not None and record.status == "paused":
         return 128 + stop.number
     return 0 if record.status.startswith("published") else _CAUSE_CODES.get(record.cause, _STATUS_CODES[record.status])
@@ -278,6 +279,20 @@ def _explained(error: Exception) -> str:
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def _program() -> str:
+    """How we were called, so that commands which we print can be pasted."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return f"{_near(Path(sys.executable))} -m scoring"
+    found = shutil.which(called.name)
+    return called.name if found and Path(found).samefile(called) else _near(called)
+
+
+def _near(path: Path) -> str:
+    here = path.absolute()
+    return _quoted(str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here))
 
 
 def _quoted(word: str) -> str:

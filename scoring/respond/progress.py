@@ -29,9 +29,9 @@ class Meter:
     """Rows and time; no output. `now` is seconds of any clock that does not jump."""
 
     def __init__(self, now: float) -> None:
+        self._began = now
         self.counts = Counts()
         self.planned_rows = self.planned_slices = self.done_slices = 0
-        self._began = now
         self._marks: deque[tuple[float, int]] = deque([(now, 0)])
 
     def planned(self, work: Slice) -> None:
@@ -39,6 +39,9 @@ class Meter:
         self.planned_slices += 1
 
     def finished(self, receipt: Receipt, now: float) -> None:
+        if not self.done_slices:  # what came before the first slice was start-up, which says nothing of the rate
+            self._began = now - sum(receipt.seconds.values())
+            self._marks = deque([(self._began, 0)])
         self.counts += receipt.counts
         self.done_slices += 1
         self._marks.append((now, self.counts.total))

@@ -14,8 +14,8 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() else "�" for c in text)[:300]
 
 
-def render(record: RunRecord, workspace: str) -> str:
-    """Some 30 lines of plain text."""
+def render(record: RunRecord, workspace: str, program: str = "scoring") -> str:
+    """Some 30 lines of plain text. `program` is how the user calls us, so that the next commands work as printed."""
     lines = [f"{record.status}: run {record.run_id}" if record.run_id else record.status]
     if record.message:
         lines.append(clean(record.message))
@@ -24,7 +24,7 @@ def render(record: RunRecord, workspace: str) -> str:
         lines.append(_equation(rows))
         lines += [f"  {count:>12,}  {clean(reason)}" for reason, count in _most(record.reasons)]
         lines += _files(record) + _partitions(record) + _time(record)
-    return "\n".join([*lines, *_where(record, workspace)])
+    return "\n".join([*lines, *_where(record, workspace, program)])
 
 
 def _equation(rows: dict[str, int]) -> str:
@@ -67,10 +67,10 @@ def _time(record: RunRecord) -> list[str]:
     return lines + [f"note: {clean(note)}" for note in record.notes[:_SHOWN]]
 
 
-def _where(record: RunRecord, workspace: str) -> list[str]:
+def _where(record: RunRecord, workspace: str, program: str) -> list[str]:
     place = workspace.rstrip("/")
     lines = [f"scores:     {place}/scores", f"quarantine: {place}/quarantine"]
     if record.run_id:
         lines.append(f"record:     {place}/runs/{record.run_id}/record.json")
     quoted = shlex.quote(f"workspace={place}")
-    return [*lines, "next:", f"  scoring quarantine {quoted}", f"  scoring verify {quoted}"]
+    return [*lines, "next:", f"  {program} quarantine {quoted}", f"  {program} verify {quoted}"]
