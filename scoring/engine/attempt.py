@@ -26,7 +26,6 @@ from scoring.sinks.staged import StagedWriter
 from scoring.sources import Window
 from scoring.types import BadFile, Counts, Fragment, Receipt, Stage
 
-
 _LOSSES = {"read": "unreadable", "admit": "missing-columns"}  # what a planner finds says itself: "unreadable: …", "duplicate of …"
 
 
