@@ -76,4 +76,4 @@ class _Held:
 
 
 def _version(meta: Mapping[str, Any]) -> Any:
-    return {"e_tag": meta["e_tag"], "version": meta.get("version")}
+    return {name: meta[name] for name in ("e_tag", "version") if meta.get(name) is not None}

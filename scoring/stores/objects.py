@@ -8,6 +8,7 @@ Limits: an object is one PUT, 5 GB at most. The lock is a lease (see `lease`). C
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import secrets
 import shutil
@@ -39,7 +40,6 @@ _PERMANENT = (
     exceptions.NotSupportedError,
     exceptions.UnknownConfigurationKeyError,
 )
-_CLIENT: Any = {"timeout": "600s", "connect_timeout": "10s"}
 _RETRY: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
 
 
@@ -51,7 +51,7 @@ class ObjectStore:
         self._sleep = sleep
         self._spool: Path | None = None
         try:
-            self._inner = inner or from_url(self.root, client_options=_CLIENT, retry_config=_RETRY)
+            self._inner = inner or from_url(self.root, client_options=_client(), retry_config=_RETRY)
         except (exceptions.BaseError, ValueError) as error:
             raise StoreError(f"workspace {root} cannot be opened: {_line(error)}") from None
 
@@ -167,6 +167,12 @@ class ObjectStore:
 
 class UnsettledError(Exception):
     """Nobody knows yet whether the object is there."""
+
+
+def _client() -> Any:
+    """Plain http only where the environment says so (AWS_ALLOW_HTTP, for a server on a trusted network)."""
+    plain = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")
+    return {"timeout": "600s", "connect_timeout": "10s", "allow_http": plain}
 
 
 def _line(error: BaseException) -> str:
