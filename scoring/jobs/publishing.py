@@ -10,6 +10,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
+from scoring.engine.faults import Faults
 from scoring.ledger.account import Account, rows, total
 from scoring.ledger.chain import Ledger
 from scoring.release.gate import checks, decide, fallback_rows
@@ -39,6 +40,7 @@ class Publishing:
     def __init__(self, job: Job, store: Store, ledger: Ledger, identity: Identity, account: Account, meant: str) -> None:
         self._job, self._store, self._ledger, self._identity, self._account = job, store, ledger, identity, account
         self._meant = meant
+        self._sites = Faults(job.engine.faults).hit
         self._open: dict[str, _Open] = {}
         self._lock = threading.Lock()
 
@@ -83,7 +85,8 @@ class Publishing:
         if status == "held":
             self._hold(waiting, counts, verdicts)
         else:
-            manifest = publish(self._store, self._identity, key, waiting.partition.input_digest, receipts, verdicts)
+            given = (key, waiting.partition.input_digest, receipts, verdicts)
+            manifest = publish(self._store, self._identity, *given, sites=self._sites)
             announce(self._ledger, manifest)
             version = manifest.version
         self._account.partitions[key] = PartitionRecord(key, status, rows(counts), tuple(verdicts), version)
