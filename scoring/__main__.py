@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from scoring.errors import ConfigError, ScoringError, UsageError
-from scoring.respond.manual import VERBS, manual, paths, usage
+from scoring.respond.manual import VERBS, choices, manual, paths, usage
 from scoring.settings import Job, build
 from scoring.types import RunRecord
 
@@ -271,7 +271,7 @@ def _explained(error: Exception) -> str:
     if found := re.search(r"You must specify '(\w+)'.*?Available options: (.*)", text):
         return f"{found[1]} is missing. Say {found[1]}=… ({', '.join(found[2].split())})."
     if found := re.search(r"Could not find '(\w+)/([^']+)'", text):
-        options = sorted(p.stem for p in (Path(__file__).parents[1] / "conf" / found[1]).glob("*.yaml"))
+        options = choices(found[1])
         return f"{found[1]}={found[2]} is not known. Known: {', '.join(options)}." if options else text
     return text
 

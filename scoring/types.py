@@ -15,6 +15,7 @@ from typing import Any, Literal
 Outcome = Literal["scored", "quarantined", "suppressed"]
 Route = Literal["gpu", "gpu-smaller-batch", "cpu", "backup-model"]
 Stage = Literal["plan", "read", "admit", "score"]
+_LOSSES = {"read": "unreadable", "admit": "missing-columns"}  # what planning finds says itself: "unreadable: …", "duplicate of …"
 Status = Literal["published", "published-with-warnings", "held", "paused", "failed", "refused", "skipped"]
 
 
@@ -140,6 +141,11 @@ class BadFile:
     stage: Stage
     reason: str
     rows: int
+
+    @property
+    def kind(self) -> str:
+        """The reason as a word that can be counted: reasons name paths and readers' messages."""
+        return _LOSSES.get(self.stage) or self.reason.split()[0].rstrip(":")
 
 
 @dataclass(frozen=True)

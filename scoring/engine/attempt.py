@@ -26,8 +26,6 @@ from scoring.sinks.staged import StagedWriter
 from scoring.sources import Window
 from scoring.types import BadFile, Counts, Fragment, Receipt, Stage
 
-_LOSSES = {"read": "unreadable", "admit": "missing-columns"}  # what a planner finds says itself: "unreadable: …", "duplicate of …"
-
 
 class Broken(Exception):  # noqa: N818 - it names what was found, and never leaves the engine
     """A fragment that cannot be scored, found while this attempt ran."""
@@ -138,7 +136,7 @@ class Attempt:
     def _lose(self, bad: BadFile) -> None:
         self._writer.bad_file(bad)
         self._quarantined += bad.rows
-        self._reasons[f"{bad.stage}:{_LOSSES.get(bad.stage) or bad.reason.split()[0].rstrip(':')}"] += bad.rows
+        self._reasons[f"{bad.stage}:{bad.kind}"] += bad.rows
 
     def _commit(self, seconds: dict[str, float], lost: tuple[BadFile, ...]) -> Receipt:
         return self._writer.commit(

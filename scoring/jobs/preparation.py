@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from scoring.admit.rules import compile_rules
 from scoring.engine import capacity
 from scoring.models import bundle
+from scoring.models.load import load
 from scoring.parts import part
 from scoring.release import change
 from scoring.settings import Job
@@ -14,6 +16,7 @@ from scoring.sources.discover import Found, discover
 from scoring.stores import Store
 from scoring.types import Partition, digest
 
+PROVED_BYTES = 256 << 20
 FORMAT = "1"  # of published files; a new number makes old partitions differ
 
 
@@ -36,6 +39,7 @@ def prepare(job: Job, store: Store) -> Prepared:
         ChangedError: something that is published would be replaced without having been asked for.
     """
     model = bundle.read(job.model.bundle)
+    _prove(job, model)
     parts = identity_parts(job, model.digest)
     lanes = capacity.plan(capacity.measure(), job.hardware, job.engine)
     found = discover(job.source, part("sources", job.source.kind).SUFFIXES)
@@ -44,6 +48,16 @@ def prepare(job: Job, store: Store) -> Prepared:
     identity = Identity("", {"name": model.name, "version": model.version, "digest": model.digest}, parts, digest(parts))
     kept = [standing[p.key] for p in found.partitions if p not in todo]
     return Prepared(identity, lanes, found, todo, tuple(kept))
+
+
+def _prove(job: Job, found: bundle.Bundle) -> None:
+    """Compile the contract, and load a model of ordinary size once here, so that what cannot work is said before anything starts.
+
+    A large model is left to the lanes, which prove it anyway.
+    """
+    compile_rules({**found.inputs, **job.contract.columns}, job.contract.coerce)
+    if (found.folder / "weights.safetensors").stat().st_size <= PROVED_BYTES:
+        load(job.model.bundle, "cpu", job.model.module)
 
 
 def identity_parts(job: Job, model_digest: str) -> dict[str, str]:

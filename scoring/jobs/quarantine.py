@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow.parquet as pq
 
 from scoring.sinks.publish import published
 from scoring.stores import open_store
+from scoring.types import BadFile
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,19 @@ def quarantine(workspace: str) -> QuarantineRecord:
     rows, reasons, files = 0, Counter[str](), Counter[str]()
     for manifest in published(store):
         for file in manifest.quarantine:
-            table = pq.read_table(store.open_path(file.path), columns=["_source_file", "_rows", "_stage", "_reasons"])
+            table = pq.read_table(store.open_path(file.path), columns=["_source_file", "_row", "_rows", "_stage", "_reasons"])
             for row in table.to_pylist():
                 rows += row["_rows"]
                 files[row["_source_file"]] += row["_rows"]
-                reasons.update(dict.fromkeys((f"{row['_stage']}:{reason}" for reason in row["_reasons"]), row["_rows"]))
+                reasons.update({f"{row['_stage']}:{reason}": row["_rows"] for reason in _reasons(row)})
     return QuarantineRecord(rows, dict(reasons), dict(files))
+
+
+def _reasons(row: dict[str, Any]) -> list[str]:
+    """Reasons as words that can be counted."""
+    if row["_row"] is None:
+        return [BadFile(row["_source_file"], row["_stage"], row["_reasons"][0], row["_rows"]).kind]
+    return [reason.split(": ")[0] if row["_stage"] == "score" else reason for reason in row["_reasons"]]
 
 
 def render(found: QuarantineRecord) -> str:

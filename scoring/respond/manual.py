@@ -30,16 +30,22 @@ def manual(verb: str) -> str:
     if verb not in ("run", "plan"):
         return f"scoring {verb}: {VERBS[verb]}"
     lines = [f"scoring {verb}: {VERBS[verb]}", "", "Groups, chosen as group=name:"]
-    root = Path(import_module("scoring.conf").__path__[0])
-    for group in GROUPS:
-        lines.append(f"  {group:10} {', '.join(sorted(p.stem for p in (root / group).glob('*.yaml')))}")
+    lines += [f"  {group:10} {', '.join(choices(group))}" for group in GROUPS]
     lines += ["", "Settings, overridden as key=value:"]
     for group in ("", *GROUPS[:-1]):
-        file = root / "run.yaml" if not group else sorted((root / group).glob("*.yaml"))[0]
-        lines += _documented(file, group)
+        lines += _documented(_root() / group / f"{choices(group)[0]}.yaml" if group else _root() / "run.yaml", group)
     return "\n".join(
         [*lines, "", "Options: --json, --cfg job (show the settings), --multirun, --config-dir=… (groups of your own)."]
     )
+
+
+def choices(group: str) -> list[str]:
+    """The names that a group can have."""
+    return sorted(path.stem for path in (_root() / group).glob("*.yaml"))
+
+
+def _root() -> Path:
+    return Path(import_module("scoring.conf").__path__[0])
 
 
 def _documented(file: Path, group: str) -> list[str]:

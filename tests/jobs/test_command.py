@@ -1,0 +1,122 @@
+"""The command as a user meets it: one clear line and the right exit code, before Ray starts or data is read."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from scoring.models.train import Recipe, Target, fit
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "scoring", *words], capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Two daily partitions with one bad row, a bundle fitted on them, room for workspaces."""
+    folder = tmp_path_factory.mktemp("command")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=2_000)
+    table = pa.table({"id": np.arange(2_000), "x": x, "kind": rng.choice(["a", "b"], 2_000), "label": (x > 0).astype(np.int64)})
+    fit(table, folder / "bundle", numeric=["x"], categorical=["kind"], targets={"score": Target("label")}, recipe=Recipe(epochs=1))
+    for day, part in (("2026-01-01", table.slice(0, 1_000)), ("2026-01-02", table.slice(1_000))):
+        (folder / "data" / f"date={day}").mkdir(parents=True)
+        bad = pa.array([None, *part["x"].to_pylist()[1:]]) if day.endswith("02") else part["x"]
+        pq.write_table(part.set_column(1, "x", bad), folder / "data" / f"date={day}" / "part.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def words(place):
+    return ["source=parquet", f"source.path={place}/data", "source.carry=[id]", f"model.bundle={place}/bundle", "engine=inline"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("source=parquey", "Known: csv, ipc, jsonl, parquet"),
+        ("source.pth=x", "Did you mean 'source.path'?"),
+        ("engine.lanes=two", "engine.lanes"),
+        ("engine.fallback.cpu=sometimes", "engine.fallback.cpu"),
+        ("model.bundle=/nowhere", "/nowhere is not a bundle"),
+        ("source.path=/nowhere", "there is no file or folder /nowhere"),
+        ("contract.columns.x={dtype: complex}", "contract.columns.x.dtype"),
+        ("hardware=cuda", "no usable GPU"),
+        ("run_id=../x", "run_id"),
+        ("workspace=ftp://host/x", "ftp://"),
+        ("source.path=http://host/x", "http://host"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_78(words, tmp_path, change, said):
+    done = command("run", *words, f"workspace={tmp_path}/w", change)
+    assert done.returncode == 78, done.stderr
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_an_impossible_plan_shows_its_arithmetic(words, tmp_path):
+    done = command("plan", *words, "engine=ray", "engine.lanes=4000", f"workspace={tmp_path}/w")
+    assert done.returncode == 78
+    assert "4000 lanes x 1 cores = 4000 cores" in done.stderr
+
+
+@pytest.mark.parametrize(("given", "said"), [([], "Commands:"), (["rnu"], "Did you mean 'run'?"), (["verify"], "needs workspace=")])
+def test_what_is_no_command_is_64(given, said):
+    done = command(*given)
+    assert (done.returncode, said in done.stderr) == (64, True)
+
+
+def test_help_lists_groups_and_settings_and_cfg_shows_the_job(words, tmp_path):
+    told = command("run", "--help").stdout
+    assert all(text in told for text in ("hardware   auto, cpu, cuda, simulated", "engine.fallback.cpu", "release.max_bad_share"))
+    shown = command("run", *words, f"workspace={tmp_path}", "--cfg", "job").stdout
+    assert "kind: inline" in shown
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_its_second_run_and_its_verification(words, tmp_path, place):
+    workspace = f"workspace={tmp_path}/w"
+    planned = json.loads(command("plan", *words, workspace, "--json").stdout)
+    assert (planned["rows"], len(planned["partitions"])) == (2_000, 2)
+    record = json.loads(command("run", *words, workspace, "--json").stdout)
+    assert (record["status"], record["rows"]["in"]) == ("published", 2_000)
+    again = command("run", *words, workspace)
+    assert (again.returncode, "Nothing to do" in again.stdout) == (0, True)
+    verified = command("verify", workspace)
+    assert (verified.returncode, verified.stdout.startswith("intact: 2 partitions")) == (0, True)
+    (public,) = (tmp_path / "w" / "scores" / "date=2026-01-01").glob("*.parquet")
+    public.unlink()
+    public.write_bytes(b"altered")
+    assert command("verify", workspace).returncode == 65
+
+
+def test_too_many_bad_rows_hold_a_partition_and_exit_65(words, tmp_path):
+    limits = ["contract.columns.x={dtype: float64, nullable: false}", "release.max_bad_rows=0"]
+    done = command("run", *words, *limits, f"workspace={tmp_path}/w", "--json")
+    record = json.loads(done.stdout)
+    assert (done.returncode, record["status"], record["rows"]["quarantined"]) == (65, "held", 1)
+    assert [p["status"] for p in record["partitions"]] == ["published", "held"]
+    assert [p.name for p in (tmp_path / "w" / "scores").iterdir() if p.name.startswith("date")] == ["date=2026-01-01"]
+
+
+def test_a_secret_of_the_environment_is_not_kept(words, tmp_path, monkeypatch):
+    monkeypatch.setenv("PLANTED", "s3cr3t-value")
+    done = command("run", *words, f"workspace={tmp_path}/w", "run_id=${oc.env:PLANTED}")
+    assert done.returncode == 0, done.stderr
+    kept = [path.read_text() for path in (tmp_path / "w" / "runs").rglob("config.yaml")]
+    assert kept
+    assert all("${oc.env:PLANTED}" in text and "s3cr3t-value" not in text for text in kept)
+
+
+def test_a_configuration_cannot_name_code(words, tmp_path):
+    folder = tmp_path / "conf" / "release"
+    folder.mkdir(parents=True)
+    (folder / "evil.yaml").write_text("_target_: os.system\nmax_bad_rows: 1\n")
+    done = command("run", *words, f"workspace={tmp_path}/w", f"--config-dir={tmp_path}/conf", "release=evil")
+    assert (done.returncode, "_target_ is not allowed" in done.stderr) == (78, True)
