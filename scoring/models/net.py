@@ -55,7 +55,7 @@ class Net(nn.Module):
         self.register_buffer(
             "inverse_scale", (1 / torch.tensor(scale, dtype=torch.float64, device="cpu")).float(), persistent=False
         )
-        self.embeddings = nn.ModuleList(nn.Embedding(size, width) for size, width in tables)
+        self.embeddings = nn.ModuleList(embedding(size, width) for size, width in tables)
         numbers, widths = len(scale), [width for _, width in tables]
         if shape.kind == "dlrm":
             self.bottom = mlp(numbers, (*shape.bottom, widths[0])) if numbers else None
@@ -92,6 +92,14 @@ class Net(nn.Module):
         above = torch.triu_indices(stacked.shape[1], stacked.shape[1], 1, device=stacked.device)
         dots = (stacked[:, above[0]] * stacked[:, above[1]]).sum(2)  # (B, pairs)
         return torch.cat([*kept, dots], 1)
+
+
+def embedding(size: int, width: int) -> nn.Embedding:
+    """Normal as `nn.Embedding` makes it, but nothing is drawn on "meta", where drawing imports the whole of torch's compiler (1.5 s)."""
+    weight = torch.empty(size, width)
+    if weight.device.type != "meta":
+        nn.init.normal_(weight)
+    return nn.Embedding(size, width, _weight=weight)
 
 
 def mlp(inputs: int, widths: tuple[int, ...], last_relu: bool = True) -> nn.Sequential:
