@@ -40,12 +40,12 @@ def dirty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[str]:
-    """The address of a Ray of two cores that runs attach to; they do not start or end it."""
+def cluster() -> Iterator[Cluster]:
+    """A Ray that runs attach to; they neither start nor end it."""
     os.environ["PYTHONPATH"] = f"{workload.ROOT}:{workload.HERE}"  # where lanes find a user's module, as in a shell
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "1"
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "object_store_memory": 80 << 20, "_system_config": HEALTH})
     ray.init(made.address, log_to_driver=False, logging_level="ERROR")
-    yield str(made.address)
+    yield made
     ray.shutdown()
     made.shutdown()

@@ -90,8 +90,8 @@ RAY = {
 
 
 @pytest.mark.parametrize("how", RAY)
-def test_ray(how: str, family: str, chosen: Path, dirty: Path, expected: Any, tmp_path: Path, cluster: str) -> None:
-    changes = {"engine__kind": "ray", "engine__address": cluster} | RAY[how]
+def test_ray(how: str, family: str, chosen: Path, dirty: Path, expected: Any, tmp_path: Path, cluster: Any) -> None:
+    changes = {"engine__kind": "ray", "engine__address": cluster.address} | RAY[how]
     same(answer(tmp_path, dirty, chosen, family, **changes), expected)
 
 
