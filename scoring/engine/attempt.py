@@ -6,9 +6,10 @@ the attempt is staged then, and the lane starts again without that fragment.
 
 from __future__ import annotations
 
-import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +50,9 @@ class Item:
 class Attempt:
     """Use once: `run`."""
 
-    def __init__(self, job: Job, model: Model, rules: Rules, scorer: Scorer, writer: StagedWriter, turn: threading.Lock) -> None:
+    def __init__(
+        self, job: Job, model: Model, rules: Rules, scorer: Scorer, writer: StagedWriter, turn: AbstractContextManager[object]
+    ) -> None:
         self._job, self._model, self._rules, self._scorer, self._writer, self._turn = job, model, rules, scorer, writer, turn
         self._columns = tuple(dict.fromkeys((*(rule.name for rule in rules.columns), *job.source.carry)))
         self._read_rows = self._scored = self._quarantined = 0
@@ -69,6 +72,9 @@ class Attempt:
             pipeline.run(("read", self._read(fragments, faults)), *stages)
             for bad in lost:
                 self._lose(bad)
+            began = time.perf_counter()
+            self._writer.flush()
+            pipeline.seconds["stage"] += time.perf_counter() - began
             return self._commit(pipeline.seconds, lost)
         except BaseException:
             self._writer.abort()

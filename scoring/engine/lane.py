@@ -11,6 +11,7 @@ import errno
 import os
 import platform
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -64,7 +65,7 @@ class EngineLane:
         self._budget = recall.opened(self._store, self._model.digest, device.name, job.engine.batch)
         self._scorer = Scorer(device, self._stand_in, self._budget, job.engine.fallback)
         self._remembered = self._budget.size if self._budget.settled else 0
-        self._turn = threading.Lock()
+        self._turn = self._turns(spec.cpus)
 
     def process(self, work: Slice, attempt: str) -> Receipt | Failure:
         """Score one slice and stage the result; idempotent: a slice that is staged already is not scored again."""
@@ -136,6 +137,16 @@ class EngineLane:
         return StagedWriter(
             self._store, self._run_id, work, attempt, self._job.sink, model.version, model.outputs, self._faults.hit
         )
+
+    def _turns(self, cpus: int) -> AbstractContextManager[object]:
+        """Who may score: one window at a time, or, on CPU cores with a model that allows it, all slices in hand side by side.
+
+        Small matrix products do not gain from a second thread; a second slice on the second core does.
+        """
+        if self._scorer.device.route != "cpu" or not self._model.reentrant:
+            return threading.Lock()
+        torch.set_num_threads(max(1, cpus // self._job.engine.in_flight))
+        return nullcontext()
 
     def _stand_in(self) -> Device:
         job = self._job

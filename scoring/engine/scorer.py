@@ -7,6 +7,7 @@ answered a row is counted as its route; no rung changes the order of rows.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -48,6 +49,7 @@ class Scorer:
         self._make_cpu = make_cpu
         self._cpu: Device | None = device if device.route == "cpu" else None
         self._budget = budget
+        self._lock = threading.Lock()  # of budget and notes: on a CPU several windows are scored at once
         self._fallback = fallback
 
     def score(self, rows: Encoded) -> Scored:
@@ -67,7 +69,8 @@ class Scorer:
 
     def take_notes(self) -> tuple[str, ...]:
         """What happened since they were taken last, for the receipt at hand."""
-        notes, self._notes = tuple(self._notes), []
+        with self._lock:
+            notes, self._notes = tuple(self._notes), []
         return notes
 
     def _batch(self, batch: Encoded, start: int, scored: Scored, retried: bool) -> bool:
@@ -77,7 +80,8 @@ class Scorer:
             out = self.device.forward(batch)
         except Exception as error:
             return self._fell(error, batch, start, scored)
-        self._budget.observe(batch.rows, time.perf_counter() - began)
+        with self._lock:
+            self._budget.observe(batch.rows, time.perf_counter() - began)
         _keep(scored, out, start, "gpu-smaller-batch" if retried and self.device.route == "gpu" else self.device.route)
         return False
 
@@ -88,13 +92,19 @@ class Scorer:
         if what == "lost":
             raise LaneError("device-lost", message, usable=False) from error
         if what == "memory":
-            if self._fallback.batch and self._budget.out_of_memory(batch.rows):
-                self._notes.append(f"{self.device.name}: batch of {batch.rows} rows did not fit, now {self._budget.size}")
+            if self._fallback.batch and self._smaller(batch.rows):
                 return True
             self._to_cpu(batch, start, scored, message)
             return False
         self._bisect(batch, start, scored)
         return False
+
+    def _smaller(self, rows: int) -> bool:
+        with self._lock:
+            may = self._budget.out_of_memory(rows)
+            if may:
+                self._notes.append(f"{self.device.name}: batch of {rows} rows did not fit, now {self._budget.size}")
+            return may
 
     def _to_cpu(self, batch: Encoded, start: int, scored: Scored, message: str) -> None:
         if self.device.route == "cpu" or self._fallback.cpu == "never":

@@ -29,7 +29,8 @@ class Model(Protocol):
     """What a module `scoring/models/<family>.py` makes with `load(bundle, device)`.
 
     `inputs` are the declared columns (admit holds rows to them). `outputs` are float32 columns in the order of `forward`.
-    `encode` takes admitted, correctly typed rows; `forward` returns float32 (rows, len(outputs)) on the model's device.
+    `encode` takes admitted, correctly typed rows; `forward` returns float32 (rows, len(outputs)) on the model's device, and may run
+    in several threads at once if the model is `reentrant`.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Model(Protocol):
     outputs: tuple[str, ...]
     tolerance: dict[str, float]
     device: torch.device
+    reentrant: bool
 
     def encode(self, batch: pa.RecordBatch) -> Encoded: ...
 

@@ -91,6 +91,7 @@ class OwnModule:
         self.name, self.version, self.digest = bundle.name, bundle.version, bundle.digest
         self.inputs, self.tolerance, self.outputs = bundle.inputs, bundle.tolerance, outputs
         self.device = device
+        self.reentrant = False  # a user's module may keep state
         self._arguments, self._block_rows, self._net = arguments, block_rows, net
         if self.device.type == "cpu":
             widen(net)

@@ -90,6 +90,7 @@ class Tabular:
     def __init__(self, bundle: Bundle, layout: Layout, vocabularies: list[Vocabulary], net: Net, device: torch.device) -> None:
         self.name, self.version, self.digest = bundle.name, bundle.version, bundle.digest
         self.inputs, self.tolerance, self.device = bundle.inputs, bundle.tolerance, device
+        self.reentrant = True
         self.outputs = head.output_names(layout.heads)
         self._layout, self._vocabularies = layout, vocabularies
         slope, intercept = head.affine(layout.heads)

@@ -45,13 +45,13 @@ class Spool:
         self._buffered += batch.num_rows
         self._bytes += batch.nbytes
         if self._buffered >= self._sink.row_group_rows or self._bytes >= GROUP_BYTES:
-            self._flush()
+            self.flush()
 
     def close(self, metadata: dict[str, str]) -> Path:
         """Finish the file. Raises: OSError."""
         if self._writer is None:
             raise AssertionError("A spool without a batch has no schema. This is a bug.")
-        self._flush()
+        self.flush()
         self._writer.add_key_value_metadata(metadata)
         self._writer.close()
         return self._path
@@ -64,9 +64,9 @@ class Spool:
                 self._writer.close()
         self._path.unlink(missing_ok=True)
 
-    def _flush(self) -> None:
-        assert self._writer is not None
-        if self._buffered:
+    def flush(self) -> None:
+        """Write what is buffered as a row group. Raises: OSError."""
+        if self._writer is not None and self._buffered:
             self._writer.write_table(pa.Table.from_batches(self._waiting, self._waiting[0].schema), row_group_size=self._buffered)
         self._waiting.clear()
         self._buffered = self._bytes = 0

@@ -118,6 +118,11 @@ class StagedWriter:
         row = {"_source_file": bad.path, "_row": None, "_rows": bad.rows, "_stage": bad.stage, "_reasons": [bad.reason]}
         self._reject(pa.RecordBatch.from_pylist([row | {"_run_id": self._run_id}], schema=_MARKS))
 
+    def flush(self) -> None:
+        """Write out what is buffered: the bulk of the work of `commit`. Raises: OSError."""
+        for spool in (self._scores, *self._rejects.values()):
+            spool.flush()
+
     def commit(self, **facts: Any) -> Receipt:
         """Create the staged file; `facts` are the remaining fields of the receipt. Returns the receipt that counts: another
         attempt's, if that came first.

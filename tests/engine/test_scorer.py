@@ -40,6 +40,7 @@ class Doubling:
 
     outputs = ("score",)
     device = CPU
+    reentrant = True
 
     def encode(self, batch):
         return Rows(torch.from_numpy(batch.column("x").to_numpy()))
