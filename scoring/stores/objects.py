@@ -28,6 +28,7 @@ from obstore.store import from_url
 from scoring.errors import StoreError
 from scoring.stores.lease import lease
 from scoring.stores.names import MissingError, checked, hidden, sha256_of
+from scoring.stores.remote import RemoteFile
 
 T = TypeVar("T")
 
@@ -107,11 +108,11 @@ class ObjectStore:
     def open_path(self, key: str) -> str:
         return f"{self.root}/{checked(key)}"
 
-    def open_file(self, key: str) -> Any:
-        import pyarrow as pa
+    def open_file(self, key: str) -> RemoteFile:
+        def fetch(start: int, end: int) -> bytes:
+            return self._again(key, lambda: bytes(obstore.get_range(self._inner, checked(key), start=start, end=end)))
 
-        reader: Any = self._again(key, lambda: obstore.open_reader(self._inner, checked(key)))
-        return pa.PythonFile(reader, mode="r")
+        return RemoteFile(fetch, int(self._again(key, lambda: obstore.head(self._inner, checked(key))["size"])))
 
     def sha256(self, key: str) -> str:
         def read() -> str:

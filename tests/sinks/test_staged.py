@@ -1,0 +1,221 @@
+"""A staged file gives back what went in, whatever its types; is read back before it counts; and says what it is."""
+
+import datetime as dt
+import decimal
+import errno
+import os
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scoring.errors import ConfigError, StoreError
+from scoring.settings import Sink
+from scoring.sinks.staged import StagedWriter, find, finished, key_of
+from scoring.stores import LocalStore
+from scoring.types import BadFile, Counts, Fragment, Slice, StagedFile
+
+WORK = Slice("date=1", (Fragment("/in/a.parquet", "1-1", (0, 1), 0, 10, 100),))
+CARRIED = {
+    "seconds": pa.array([1, None, 3], pa.timestamp("ms", "UTC")),
+    "tokyo": pa.array([1, None, 3], pa.timestamp("ns", "Asia/Tokyo")),
+    "naive": pa.array([dt.datetime(2026, 1, 1), None, dt.datetime(1900, 1, 1)], pa.timestamp("us")),
+    "money": pa.array([decimal.Decimal("1.20"), None, decimal.Decimal("-9.99")], pa.decimal128(20, 2)),
+    "wide": pa.array([decimal.Decimal("1.20"), None, decimal.Decimal("0.00")], pa.decimal256(50, 2)),
+    "large": pa.array(["a", None, ""], pa.large_string()),
+    "text": pa.array(["ü", None, "x" * 5000], pa.string()),
+    "bytes": pa.array([b"\0", None, b""], pa.binary()),
+    "nested": pa.array([{"a": [1, None], "b": "x"}, None, {"a": None, "b": None}]),
+    "map": pa.array([[("k", 1)], None, []], pa.map_(pa.string(), pa.int32())),
+    "dictionary": pa.array(["x", None, "x"]).dictionary_encode(),
+    "half": pa.array([1.5, None, float("nan")], pa.float16()),
+    "unsigned": pa.array([2**64 - 1, None, 0], pa.uint64()),
+    "nothing": pa.nulls(3),
+    "day": pa.array([dt.date(2026, 1, 1), None, dt.date(1, 1, 1)]),
+    "took": pa.array([1, None, -1], pa.duration("us")),
+}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return LocalStore(str(tmp_path / "w"))
+
+
+def writer(store, attempt="a1", sink=Sink(), outputs=("score",), work=WORK, sites=lambda site: None):  # noqa: B008
+    return StagedWriter(store, "r-1", work, attempt, sink, "7", outputs, sites)
+
+
+def scores(rows, heads=1):
+    return np.arange(rows * heads, dtype=np.float32).reshape(rows, heads)
+
+
+@pytest.mark.parametrize("compression", ["none", "snappy", "zstd", "lz4"])
+def test_carried_columns_come_back_untouched(store, compression):
+    batch = pa.record_batch(CARRIED)
+    one = writer(store, sink=Sink(compression=compression), outputs=("p", "q"))
+    one.scores(batch, scores(3, 2))
+    one.scores(batch.slice(1), scores(2, 2))
+    receipt = one.commit(rows_in=5, counts=Counts(5))
+    found = pq.read_table(store.open_file(receipt.scores.key), page_checksum_verification=True)
+    wanted = pa.Table.from_batches([batch, batch.slice(1)])
+    assert found.column_names == [*CARRIED, "p", "q", "model_version", "run_id"]
+    for name in CARRIED:
+        if name not in ("nested", "map"):  # Parquet names the inner fields; values are compared below
+            assert found.schema.field(name).type == wanted.schema.field(name).type
+        assert str(found[name].to_pylist()) == str(wanted[name].to_pylist())
+    assert found["q"].to_pylist() == [1, 3, 5, 1, 3]
+    assert [found.schema.field(name).type for name in ("p", "model_version", "run_id")] == [pa.float32(), pa.string(), pa.string()]
+
+
+def test_constants_are_plain_strings_to_every_reader(store):
+    one = writer(store)
+    one.scores(pa.record_batch({"id": [1, 2]}), scores(2))
+    path = store.open_path(one.commit(rows_in=2, counts=Counts(2)).scores.key)
+    assert pl.read_parquet_schema(path)["run_id"] == pl.String
+    assert pl.read_parquet(path).rows() == [(1, 0.0, "7", "r-1"), (2, 1.0, "7", "r-1")]
+    assert pl.scan_parquet(path).filter(pl.col("run_id") == "r-1").collect().height == 2
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 30), max_size=8), st.integers(1, 40))
+def test_rows_and_order_do_not_depend_on_how_they_came(tmp_path_factory, sizes, group):
+    store = LocalStore(str(tmp_path_factory.mktemp("w")))
+    one, ids = writer(store, sink=Sink(row_group_rows=group)), np.arange(sum(sizes))
+    for part in np.split(ids, np.cumsum(sizes)):
+        one.scores(pa.record_batch({"id": part}), part.astype(np.float32)[:, None])
+    receipt = one.commit(rows_in=len(ids), counts=Counts(len(ids)))
+    found = pq.ParquetFile(store.open_file(receipt.scores.key))
+    assert found.read()["id"].to_pylist() == ids.tolist()
+    assert all(found.metadata.row_group(n).num_rows < group + 31 for n in range(found.num_row_groups))
+
+
+def test_the_receipt_is_in_the_footer_and_found_again(store):
+    one = writer(store)
+    one.scores(pa.record_batch({"id": [1]}), scores(1))
+    one.quarantine(pa.record_batch({"id": ["x"]}), "/in/a", np.array([7]), "admit", [("id:dtype", "id:range")])
+    one.bad_file(BadFile("/in/b", "read", "truncated", 3))
+    facts = {"reasons": {"admit:id:dtype": 1}, "bad_files": (BadFile("/in/b", "read", "truncated", 3),), "routes": {"cpu": 1}}
+    made = one.commit(rows_in=5, counts=Counts(1, 4), device="cpu", seconds={"read": 0.1}, notes=("n",), **facts)
+    assert find(store, "r-1", WORK.id) == made
+    store.remove(f"runs/r-1/receipts/{WORK.id}.json")  # the note is a cache
+    assert find(store, "r-1", WORK.id) == made
+    store.replace(f"runs/r-1/receipts/{WORK.id}.json", b"{ torn")
+    assert find(store, "r-1", WORK.id) == made
+    assert made.scores == StagedFile(key_of("r-1", WORK.id), 1, store.size(made.scores.key), store.sha256(made.scores.key))
+    assert finished(store, "r-1") == {WORK.id}
+    assert os.listdir(store.path("runs/.spool")) == []
+
+
+def test_a_note_that_says_otherwise_is_not_believed(store):
+    one = writer(store)
+    one.scores(pa.record_batch({"id": [1]}), scores(1))
+    made = one.commit(rows_in=1, counts=Counts(1))
+    note = f"runs/r-1/receipts/{WORK.id}.json"
+    store.replace(note, store.get(note).replace(b'"attempt":"a1"', b'"attempt":"zz"'))
+    assert find(store, "r-1", WORK.id) == made
+
+
+def test_quarantine_keeps_raw_columns_and_marks_them(store):
+    one = writer(store)
+    raw = pa.record_batch({"id": ["x", None], "_row": ["theirs", "too"], "when": pa.array([1, 2], pa.timestamp("s", "UTC"))})
+    one.quarantine(raw, "/in/a", np.array([3, 9]), "admit", [("id:dtype",), ("id:null", "_row:allowed")])
+    one.quarantine(raw.slice(1), "/in/b", np.array([0]), "score", [("nan",)])
+    one.quarantine(pa.record_batch({"other": [1.5]}), "/in/c", np.array([4]), "admit", [("other:range",)])
+    one.bad_file(BadFile("/in/d", "plan", "duplicate of /in/a", 12))
+    receipt = one.commit(rows_in=16, counts=Counts(0, 16))
+    assert [f.rows for f in receipt.quarantine] == [3, 1, 1]
+    first, second, third = (pq.read_table(store.open_file(f.key)) for f in receipt.quarantine)
+    assert first.column_names == ["id", "_row_", "when", "_source_file", "_row", "_rows", "_stage", "_reasons", "_run_id"]
+    assert first["_row_"].to_pylist() == ["theirs", "too", "too"]
+    assert first["_row"].to_pylist() == [3, 9, 0]
+    assert first["_reasons"].to_pylist() == [["id:dtype"], ["id:null", "_row:allowed"], ["nan"]]
+    assert first["_source_file"].to_pylist() == ["/in/a", "/in/a", "/in/b"]
+    assert second["other"].to_pylist() == [1.5]
+    assert third.to_pylist() == [
+        {"_source_file": "/in/d", "_row": None, "_rows": 12, "_stage": "plan", "_reasons": ["duplicate of /in/a"], "_run_id": "r-1"}
+    ]
+
+
+def test_types_that_parquet_lacks_are_text_in_quarantine_and_refused_when_carried(store):
+    odd = pa.record_batch({"empty": pa.array([{}], pa.struct([])), "gap": pa.array([(1, 2, 3)], pa.month_day_nano_interval())})
+    one = writer(store)
+    one.quarantine(odd, "/in/a", np.array([0]), "admit", [("x:range",)])
+    receipt = one.commit(rows_in=1, counts=Counts(0, 1))
+    assert pq.read_table(store.open_file(receipt.quarantine[0].key))["empty"].to_pylist() == ["{}"]
+    with pytest.raises(ConfigError, match="cannot be stored in Parquet"):
+        writer(store, "a2").scores(odd, scores(1))
+
+
+@pytest.mark.parametrize("name", ["score", "run_id", "model_version"])
+def test_a_carried_column_may_not_hide_an_output(store, name):
+    with pytest.raises(ConfigError, match=f"source.carry names {name}"):
+        writer(store).scores(pa.record_batch({name: [1]}), scores(1))
+
+
+def test_no_rows_still_leave_a_file_with_columns(store):
+    receipt = writer(store, outputs=("p", "q")).commit(rows_in=0, counts=Counts())
+    assert pq.read_schema(store.open_file(receipt.scores.key)).names == ["p", "q", "model_version", "run_id"]
+    other = Slice("date=2", ())
+    one = writer(store, work=other)
+    one.scores(pa.record_batch({"id": pa.array([], pa.int32())}), scores(0))
+    receipt = one.commit(rows_in=0, counts=Counts())
+    assert pq.read_schema(store.open_file(receipt.scores.key)).field("id").type == pa.int32()
+
+
+def test_what_was_not_written_cannot_be_counted(store):
+    one = writer(store)
+    one.scores(pa.record_batch({"id": [1, 2]}), scores(2))
+    with pytest.raises(AssertionError, match="2 rows; its receipt says 3"):
+        one.commit(rows_in=3, counts=Counts(3))
+    assert not store.exists(key_of("r-1", WORK.id))
+    one.abort()
+    with pytest.raises(AssertionError, match="3 rows in, 2 accounted for"):
+        writer(store).commit(rows_in=3, counts=Counts(2))
+
+
+def test_an_attempt_that_is_given_up_leaves_nothing(store):
+    one = writer(store, sink=Sink(row_group_rows=1))
+    one.scores(pa.record_batch({"id": [1, 2]}), scores(2))
+    one.quarantine(pa.record_batch({"id": [1]}), "/in/a", np.array([0]), "admit", [("id:range",)])
+    one.abort()
+    one.abort()
+    assert os.listdir(store.path("runs/.spool")) == []
+    assert list(store.list("runs")) == []
+
+
+@pytest.mark.parametrize("damage", ["truncated", "footer", "foreign"])
+def test_a_damaged_staged_file_is_named(store, damage):
+    one = writer(store)
+    one.scores(pa.record_batch({"id": [1, 2]}), scores(2))
+    path = store.path(one.commit(rows_in=2, counts=Counts(2)).scores.key)
+    data = path.read_bytes()
+    changed = {"truncated": data[:-9], "footer": data[:-8] + b"\xff" * 8, "foreign": data.replace(WORK.id.encode(), b"0" * 32)}[
+        damage
+    ]
+    path.unlink()
+    path.write_bytes(changed)
+    with pytest.raises(StoreError, match=rf"staged/{WORK.id}.parquet is damaged .*Remove it"):
+        find(store, "r-1", WORK.id)
+
+
+def test_a_full_disk_while_writing_is_told_and_leaves_nothing(store, tmp_path):
+    """The kernel refuses beyond 1 MB; the writer's own error is the disk's, with its number."""
+    import resource
+    import signal
+
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    one = writer(store, sink=Sink(compression="none", row_group_rows=100_000))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            one.scores(pa.record_batch({"id": np.arange(400_000)}), scores(400_000))
+        one.abort()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert caught.value.errno == errno.EFBIG
+    assert os.listdir(store.path("runs/.spool")) == []
