@@ -29,7 +29,8 @@ def _partition(store: Store, manifest: Manifest) -> pl.LazyFrame:
     files = [file for file in manifest.files if file.rows] or manifest.files[:1]
     frame = pl.concat([pl.scan_parquet(_place(store, file)) for file in files], how="diagonal_relaxed")
     pairs = [part.partition("=") for part in manifest.key.split("/") if "=" in part]
-    return frame.with_columns(pl.lit(unquote(value)).alias(unquote(name)) for name, _, value in pairs)
+    known = pl.scan_parquet(_place(store, files[0])).collect_schema()  # a key that is carried too stays as it was carried
+    return frame.with_columns(pl.lit(unquote(value)).alias(unquote(name)) for name, _, value in pairs if unquote(name) not in known)
 
 
 def _place(store: Store, file: PublicFile) -> str:
