@@ -78,9 +78,7 @@ def kill_driver(rng: Random, workspace: Path) -> Callable[[int, Callable[[], boo
     return strike
 
 
-def hurt_and_resume(
-    rng: Random, drivers: Drivers, given: dict[str, Any], workspace: Path, kills: int, expected: Published
-) -> int:
+def hurt_and_resume(rng: Random, drivers: Drivers, given: dict[str, Any], workspace: Path, kills: int, expected: Published) -> int:
     """Kill the driver some times, then let it finish. Returns how many kills struck."""
     immutable, struck = Immutable(workspace), 0
     for _ in range(kills):
@@ -97,14 +95,18 @@ def hurt_and_resume(
 
 
 @pytest.mark.parametrize("seed", seeds(10, 150))
-def test_inline_driver_killed(seed: int, drivers: Drivers, data: Path, bundle: Path, undisturbed: Published, tmp_path: Path) -> None:
+def test_inline_driver_killed(
+    seed: int, drivers: Drivers, data: Path, bundle: Path, undisturbed: Published, tmp_path: Path
+) -> None:
     rng = Random(seed)
     given = plain_job(tmp_path, data, bundle, engine__in_flight=rng.randint(1, 3))
     assert hurt_and_resume(rng, drivers, given, tmp_path, rng.randint(1, 4), undisturbed) >= 1
 
 
 @pytest.mark.parametrize("site", SITES)
-def test_inline_driver_killed_at(site: str, drivers: Drivers, data: Path, bundle: Path, undisturbed: Published, tmp_path: Path) -> None:
+def test_inline_driver_killed_at(
+    site: str, drivers: Drivers, data: Path, bundle: Path, undisturbed: Published, tmp_path: Path
+) -> None:
     """The exact points between which a commit is half done."""
     marks = tmp_path / "marks"
     marks.mkdir()
@@ -141,7 +143,9 @@ def test_lanes_killed(seed: int, cluster: Any, data: Path, bundle: Path, undistu
 
 
 @pytest.mark.parametrize("seed", seeds(2, 20))
-def test_driver_on_ray_killed(seed: int, cluster: Any, drivers: Drivers, data: Path, bundle: Path, undisturbed: Published, tmp_path: Path) -> None:
+def test_driver_on_ray_killed(
+    seed: int, cluster: Any, drivers: Drivers, data: Path, bundle: Path, undisturbed: Published, tmp_path: Path
+) -> None:
     """Its lanes may write on for seconds beside those of the driver that resumes."""
     given = plain_job(tmp_path, data, bundle, engine__kind="ray", engine__address=cluster.address, engine__lanes=2)
     assert hurt_and_resume(Random(seed), drivers, given, tmp_path, 2, undisturbed) >= 1
