@@ -12,11 +12,13 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import psutil
 import yaml
 from hydra import compose, initialize_config_module
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -202,6 +204,9 @@ class _Signals:
 
     def _received(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None:
+            for process in psutil.Process().children(recursive=True):  # some of Ray's would stay for a minute
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
             os._exit(128 + number)
         self.number = number
         _say("Stopping: what is in hand may finish; again to stop at once.")
