@@ -257,3 +257,19 @@ def test_a_damaged_manifest_is_named(any_store):
         any_store.replace(manifest.name, text)
         with pytest.raises(StoreError, match=r"v00001.json is damaged"):
             current(any_store, small_job.KEY)
+
+
+def test_nothing_is_shown_before_its_manifest_stands(store):
+    """A run that dies just before the commit leaves readers what they had."""
+
+    def die(site):
+        if site == "publish.before_manifest":
+            raise OSError("died")
+
+    with pytest.raises(OSError, match="died"):
+        small_job.do(store, "a", die)
+    assert small_job.listed(store, f"scores/{small_job.KEY}") == []
+    first = small_job.do(store, "a")
+    with pytest.raises(OSError, match="died"):
+        small_job.do(store, "b", die, identity=small_job.other_run(2))
+    assert small_job.listed(store, f"scores/{small_job.KEY}") == [f.path for f in first.files]

@@ -219,3 +219,17 @@ def test_a_full_disk_while_writing_is_told_and_leaves_nothing(store, tmp_path):
         signal.signal(signal.SIGXFSZ, handler)
     assert caught.value.errno == errno.EFBIG
     assert os.listdir(store.path("runs/.spool")) == []
+
+
+def test_a_flipped_bit_in_the_data_does_not_read_as_another_score(store):
+    one = writer(store, sink=Sink(compression="none"))
+    marked = np.full((1000, 1), 1.5, np.float32)
+    one.scores(pa.record_batch({"id": np.arange(1000)}), marked)
+    path = store.path(one.commit(rows_in=1000, counts=Counts(1000)).scores.key)
+    data = bytearray(path.read_bytes())
+    data[data.index(marked.tobytes()) + 500] ^= 1
+    path.unlink()
+    path.write_bytes(bytes(data))
+    assert pq.read_table(path)["score"].to_numpy().tolist() != [1.5] * 1000, "without verification the reader sees nothing"
+    with pytest.raises(OSError, match=r"(?i)crc|checksum"):
+        pq.read_table(path, page_checksum_verification=True)
