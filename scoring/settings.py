@@ -6,12 +6,37 @@ Plain dataclasses, so that lanes and bare GPU machines need no pydantic; pydanti
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 from scoring.errors import ConfigError
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Within:
+    """Limits of a number, both inclusive unless `above` says that the lower one is not."""
+
+    least: float
+    most: float = float("inf")
+    above: bool = False
+
+    def refusal(self, found: float) -> str | None:
+        """What a number should be, if this one is not (NaN never is)."""
+        if self.least <= found <= self.most and not (self.above and found == self.least):
+            return None
+        if self.most < float("inf"):
+            return f"between {self.least:g} and {self.most:g}"
+        return f"{'above' if self.above else 'at least'} {self.least:g}"
+
+
+AtLeastOne = Annotated[int, Within(1)]
+AtLeastNone = Annotated[int, Within(0)]
+Share = Annotated[float, Within(0, 1)]
+NotNegative = Annotated[float, Within(0)]
+Positive = Annotated[float, Within(0, above=True)]
 
 
 @dataclass(frozen=True)
@@ -34,7 +59,7 @@ class Source:
     kind: str
     path: str
     carry: tuple[str, ...] = ()  # columns copied to the output untouched
-    slice_rows: int = 500_000  # target; a slice is at least one row group
+    slice_rows: AtLeastOne = 500_000  # target; a slice is at least one row group
     hive: bool = True
     duplicates: Literal["quarantine", "keep"] = "quarantine"
     csv: Csv = Csv()
@@ -51,19 +76,19 @@ class Model:
 @dataclass(frozen=True)
 class Hardware:
     device: Literal["auto", "cpu", "cuda", "simulated"] = "auto"
-    gpus_per_lane: float = 1.0
-    cpus_per_lane: int = 1
-    memory_per_lane_gb: float = 1.5  # host memory a lane may need; the plan is refused when lanes do not fit
-    simulated_rows: int = 0  # the simulated device runs out of memory above this many rows in a batch; 0 = never
+    gpus_per_lane: Positive = 1.0
+    cpus_per_lane: AtLeastOne = 1
+    memory_per_lane_gb: Positive = 1.5  # host memory a lane may need; the plan is refused when lanes do not fit
+    simulated_rows: AtLeastNone = 0  # the simulated device runs out of memory above this many rows in a batch; 0 = never
 
 
 @dataclass(frozen=True)
 class Batch:
     """Cost is rows for tabular models. `budget` None: probe, climb while it pays, remember."""
 
-    budget: int | None = None
-    floor: int = 1
-    ceiling: int = 1 << 20
+    budget: AtLeastOne | None = None
+    floor: AtLeastOne = 1
+    ceiling: AtLeastOne = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -74,20 +99,20 @@ class Fallback:
     batch: bool = True
     cpu: Literal["batch", "lane", "never"] = "batch"
     gpu_lost: Literal["cpu", "wait", "pause"] = "cpu"
-    gpu_wait_s: float = 600.0
-    max_share: float = 1.0  # of a partition's rows that a fallback route may answer before the partition is held
+    gpu_wait_s: NotNegative = 600.0
+    max_share: Share = 1.0  # of a partition's rows that a fallback route may answer before the partition is held
 
 
 @dataclass(frozen=True)
 class Retry:
-    attempts: int = 4  # per slice
-    budget_share: float = 0.10  # of all slices, plus budget_extra: beyond it the run stops
-    budget_extra: int = 20
-    call_deadline_s: float = 900.0
-    start_deadline_s: float = 180.0
-    backoff_s: float = 0.5
-    backoff_cap_s: float = 20.0
-    grace_s: float = 15.0  # to finish the slice in hand after Ctrl-C or SIGTERM
+    attempts: AtLeastOne = 4  # per slice
+    budget_share: NotNegative = 0.10  # of all slices, plus budget_extra: beyond it the run stops
+    budget_extra: AtLeastNone = 20
+    call_deadline_s: Positive = 900.0
+    start_deadline_s: Positive = 180.0
+    backoff_s: NotNegative = 0.5
+    backoff_cap_s: NotNegative = 20.0
+    grace_s: NotNegative = 15.0  # to finish the slice in hand after Ctrl-C or SIGTERM
 
 
 @dataclass(frozen=True)
@@ -96,17 +121,17 @@ class Fault:
 
     site: str
     kind: Literal["kill", "oom", "sticky", "lost", "raise", "disk-full", "hang"]
-    slice_nth: int | None = None
-    rows_over: int = 0
+    slice_nth: AtLeastNone | None = None
+    rows_over: AtLeastNone = 0
     once: str | None = None  # path of a marker file: the fault strikes only if it can create it
 
 
 @dataclass(frozen=True)
 class Engine:
     kind: Literal["ray", "inline"] = "ray"
-    lanes: int | None = None  # None: one per GPU, or one per CPU share
-    in_flight: int = 2  # slices handed to a lane at once
-    window_rows: int = 65_536  # rows read, admitted and encoded together
+    lanes: AtLeastOne | None = None  # None: one per GPU, or one per CPU share
+    in_flight: AtLeastOne = 2  # slices handed to a lane at once
+    window_rows: AtLeastOne = 65_536  # rows read, admitted and encoded together
     address: str = "local"
     batch: Batch = Batch()
     fallback: Fallback = Fallback()
@@ -136,16 +161,16 @@ class Contract:
 @dataclass(frozen=True)
 class Sink:
     compression: Literal["none", "snappy", "zstd", "lz4"] = "snappy"
-    row_group_rows: int = 500_000
+    row_group_rows: AtLeastOne = 500_000
 
 
 @dataclass(frozen=True)
 class Release:
     """When a partition may go out. A limit of None does not bind."""
 
-    max_bad_rows: int | None = None
-    max_bad_share: float | None = 0.05
-    max_bad_files: int | None = None
+    max_bad_rows: AtLeastNone | None = None
+    max_bad_share: Share | None = 0.05
+    max_bad_files: AtLeastNone | None = None
     on_change: Literal["refuse", "rescore"] = "refuse"
 
 
@@ -162,22 +187,50 @@ class Job:
     release: Release = Release()
 
 
+_NEVER_EMPTY = ("workspace", "path", "kind", "bundle", "address")
+
+
 def build(cls: type[T], data: dict[str, Any], where: str = "") -> T:
     """Check a plain dict against a settings class.
 
     Raises:
-        ConfigError: an unknown key (with the nearest known one), a missing key, or a wrong type, named by its full path.
+        ConfigError: an unknown key (with the nearest known one), a missing key, a wrong type, a number out of bounds or an empty
+        text where something has to be said, named by its full path.
     """
     from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
     _refuse_unknown(cls, data, where)
     try:
-        return TypeAdapter(with_config(ConfigDict(extra="forbid"))(cls)).validate_python(data)
+        built = TypeAdapter(with_config(ConfigDict(extra="forbid"))(cls)).validate_python(data)
     except ValidationError as error:
         first = error.errors()[0]
         path = ".".join(str(p) for p in (*([where] if where else ()), *first["loc"]))
         found = "" if first["type"] == "missing" else f" Found: {first['input']!r}."
-        raise ConfigError(f"{path}: {first['msg'].rstrip('.')}.{found}") from None
+        raise ConfigError(f"{path}: {first['msg'].rstrip('.').replace('valid tuple', 'list: [a,b]')}.{found}") from None
+    for refusal in _refusals(built, where):
+        raise ConfigError(refusal)
+    return built
+
+
+def _refusals(built: Any, where: str) -> Iterator[str]:
+    """What no type can say: bounds, and texts that must not be empty (an empty path would mean the current folder)."""
+    hints = get_type_hints(type(built), include_extras=True)
+    for one in fields(built):
+        value, path = getattr(built, one.name), f"{where}.{one.name}" if where else one.name
+        if is_dataclass(value):
+            yield from _refusals(value, path)
+        elif isinstance(value, tuple):
+            for n, inner in enumerate(value):
+                yield from _refusals(inner, f"{path}.{n}") if is_dataclass(inner) else ()
+        elif value == "" and one.name in _NEVER_EMPTY:
+            yield f"{path} is empty. Say {path}=… (a variable of the shell that is not set leaves nothing behind the =)."
+        elif value is not None:
+            yield from (f"{path} must be {said}, not {value!r}." for w in _bounds(hints[one.name]) if (said := w.refusal(value)))
+
+
+def _bounds(hint: Any) -> list[Within]:
+    said = [m for part in (hint, *get_args(hint)) for m in getattr(part, "__metadata__", ())]
+    return [m for m in dict.fromkeys(said) if isinstance(m, Within)]
 
 
 def _refuse_unknown(cls: type, data: dict[str, Any], where: str) -> None:
