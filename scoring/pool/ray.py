@@ -1,83 +1,215 @@
 """Lanes as Ray actors: one process each, its GPU pinned and its cores counted by Ray. The only file that knows Ray.
 
-max_restarts=0 and max_task_retries=0: the dispatcher replaces lanes, because only it asks the store first. Ray is closed by default:
-a cluster of our own, token authentication, private folders, no dashboard, and GPUs hidden from lanes that asked for none.
+max_restarts=0 and max_task_retries=0: the dispatcher replaces lanes, because only it asks the store first. Ray is closed by
+default: a cluster of our own, token authentication, private folders, no dashboard, and GPUs hidden from lanes that asked for none.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import secrets
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
 import ray
-from ray.exceptions import ActorUnavailableError, GetTimeoutError, OutOfMemoryError, RayActorError, RayError, RayTaskError
+from ray import cloudpickle
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 
-from scoring.errors import ScoringError, TemporaryError
+from scoring.errors import TemporaryError
 from scoring.pool import Died, Event, Lane, LaneFactory, LaneKind, Ready, Replied, StartFailed
+from scoring.pool.opening import NotOpened, facts, not_opened, open_lane, process
 from scoring.types import Failure, Receipt, Slice
 
 _OBJECT_STORE_BYTES = 80 << 20  # slices and receipts are small; rows never pass through it
-_CLOSE_S = 3.0
+_REPLY_S = 3.0  # to fetch an answer that is there
+_END_S = 3.0  # for Ray's processes to go by themselves
+_LONGEST_TEMP = 40  # characters: Ray puts sockets below, and socket paths have 107
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_STEERING = (
+    "RAY_ADDRESS",
+    "RAY_AUTH_MODE",
+    "RAY_AUTH_TOKEN_PATH",
+    "RAY_RUNTIME_ENV_HOOK",
+    "RAY_START_HOOK",
+    "RAY_JOB_CONFIG_JSON_ENV_VAR",
+)
+_TOKEN = secrets.token_hex(32)  # of every private Ray of this process: Ray reads it once
+
+_log = logging.getLogger(__name__)
 
 
 class LaneActor:
-    """A lane in a process of its own. Ctrl-C in the terminal reaches the whole process group: the driver decides, not we."""
+    """A lane in a process of its own. Ctrl-C in the terminal reaches the whole process group: the driver decides, not we.
 
-    def __init__(self, factory: LaneFactory, kind: LaneKind) -> None:
+    The factory comes as bytes, because unpickling it may import torch, which looks at the number of threads only then.
+    """
+
+    def __init__(self, kind: LaneKind, threads: int, umask: int) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        self._lane: Lane = factory(kind)
+        os.umask(umask)  # Ray was started under a stricter one; staged files are the user's
+        os.environ.update({name: str(threads) for name in _THREADS})
+        if kind == "cpu":
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        self._kind = kind
+        self._lane: Lane | None = None
 
-    def describe(self) -> dict[str, str]:
-        pinned = {"cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
-        return self._lane.describe() | pinned | {"pid": str(os.getpid()), "node": ray.get_runtime_context().get_node_id()}
+    def open(self, factory: bytes) -> dict[str, str] | NotOpened:
+        try:
+            build = cloudpickle.loads(factory)
+        except Exception as error:
+            return not_opened(error)
+        lane = open_lane(build, self._kind)
+        if isinstance(lane, NotOpened):
+            return lane
+        self._lane = lane
+        return facts(lane) | {"node": ray.get_runtime_context().get_node_id()}
 
     def process(self, work: Slice, attempt: str) -> Receipt | Failure:
-        return self._lane.process(work, attempt)
+        if self._lane is None:
+            return Failure(work.id, attempt, "bug", "a slice was sent to a lane that is not open", False)
+        return process(self._lane, work, attempt)
 
 
 @dataclass(frozen=True)
 class Share:
-    """What a lane of each kind asks Ray for."""
+    """What a lane of each kind asks Ray for; `cpus` is also its number of threads."""
 
     cpus: float
     gpus: float
 
 
-class RayPool:
-    """`start_s` is how long Ray took to start."""
+class Session:
+    """Ray, started by us and closed to others, or a cluster somebody else runs.
 
-    def __init__(self, factory: LaneFactory, shares: dict[LaneKind, Share], in_flight: int, address: str = "local") -> None:
+    Raises:
+        TemporaryError: Ray does not start, or the cluster does not answer.
+    """
+
+    def __init__(self, address: str = "local", cpus: int | None = None, gpus: int | None = None) -> None:
+        """`cpus` and `gpus`: what a private Ray is told that this machine has; None lets it look."""
+        self.private = address == "local" and not ray.is_initialized()
+        self._ours = not ray.is_initialized()
+        self._folder = ""
+        self._before: dict[str, str | None] = {}
+        kept = signal.getsignal(signal.SIGTERM)
+        try:
+            if self.private:
+                self._start(cpus, gpus)
+            elif self._ours:
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+                self._warn(address)
+        except (ConnectionError, RuntimeError, OSError, RayError) as error:
+            self.close()
+            raise TemporaryError(f"Ray at {address!r} does not answer: {(str(error).splitlines() or [''])[0]}") from None
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, kept or signal.SIG_DFL)  # Ray takes it to exit at once, whoever had it before
+
+    def _start(self, cpus: int | None, gpus: int | None) -> None:
+        above = tempfile.gettempdir()
+        self._folder = tempfile.mkdtemp(prefix="scoring-", dir=above if len(above) < _LONGEST_TEMP else "/tmp")  # mode 0700
+        self._environment()
+        before = os.umask(0o077)
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                num_gpus=gpus,
+                include_dashboard=False,
+                _temp_dir=os.path.join(self._folder, "r"),  # Ray makes it world-writable
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=_OBJECT_STORE_BYTES,
+            )
+        finally:
+            os.umask(before)
+
+    def _environment(self) -> None:
+        """What Ray's processes inherit. With no mode set, a Ray that is started here turns token authentication on by itself."""
+        wanted: dict[str, str | None] = dict.fromkeys(_STEERING)
+        wanted |= {
+            "RAY_AUTH_TOKEN": _TOKEN,
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # without it, lanes that asked for no GPU see them all
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        }
+        self._before = {name: os.environ.get(name) for name in wanted}
+        _set(wanted)
+
+    @staticmethod
+    def _warn(address: str) -> None:
+        if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
+            _log.warning("the Ray cluster at %s asks for no token: whoever reaches its ports can run code there", address)
+
+    def close(self) -> None:
+        """End what was started here: afterwards no process and no folder of it is left."""
+        if not self._ours:
+            return
+        family = _family(self._folder) if self._folder else []
+        ray.shutdown()
+        if self._folder:
+            _, left = psutil.wait_procs(family, timeout=_END_S)
+            for one in left:
+                one.kill()
+            psutil.wait_procs(left, timeout=_END_S)
+            shutil.rmtree(self._folder, ignore_errors=True)
+            _set(self._before)
+        self._ours, self._folder = False, ""
+
+
+class RayPool:
+    """Starts Ray, or joins the cluster at `address`, unless it is given a session; ends what it started. `start_s` is how long that
+    took. In a private Ray cores are not booked: there is nobody else, and the plan has counted them.
+    """
+
+    def __init__(
+        self,
+        factory: LaneFactory,
+        shares: dict[LaneKind, Share],
+        in_flight: int,
+        address: str = "local",
+        session: Session | None = None,
+    ) -> None:
         began = time.monotonic()
-        self._factory, self._shares, self._in_flight = factory, shares, in_flight
+        self._factory = cloudpickle.dumps(factory)  # type: ignore[no-untyped-call]
+        self._shares, self._in_flight = shares, in_flight
         self._actors: dict[int, Any] = {}
-        self._pending: dict[Any, tuple[int, str | None]] = {}  # reference -> (lane, attempt; None: the lane's start)
-        self._folder = _connect(address, shares)
+        self._facts: dict[int, dict[str, str]] = {}
+        self._pending: dict[Any, tuple[int, Slice | None, str]] = {}  # reference -> lane, slice (None: the start), attempt
+        self._own = Session(address) if session is None else None
+        self._private = (session or self._own or Session()).private
         self.start_s = time.monotonic() - began
 
     def start(self, lane: int, kind: LaneKind) -> None:
-        share = self._shares[kind]
+        """Asynchronous: Ready or StartFailed follows, or nothing at all where there is no room, for Ray waits for ever."""
+        share, umask = self._shares[kind], os.umask(0)
+        os.umask(umask)
         actor = ray.remote(LaneActor).options(
-            num_cpus=share.cpus,
+            num_cpus=0 if self._private else share.cpus,
             num_gpus=share.gpus,
             max_restarts=0,
             max_task_retries=0,
-            max_concurrency=self._in_flight + 1,
+            max_concurrency=self._in_flight,
+            scheduling_strategy="SPREAD",
         )
-        self._actors[lane] = actor.remote(self._factory, kind)
-        self._pending[self._actors[lane].describe.remote()] = (lane, None)
+        self._actors[lane] = actor.remote(kind, max(1, int(share.cpus)), umask)
+        self._pending[self._actors[lane].open.remote(self._factory)] = (lane, None, "")
 
     def send(self, lane: int, work: Slice, attempt: str) -> None:
-        self._pending[self._actors[lane].process.remote(work, attempt)] = (lane, attempt)
+        self._pending[self._actors[lane].process.remote(work, attempt)] = (lane, work, attempt)
 
     def kill(self, lane: int) -> None:
         actor = self._actors.pop(lane, None)
-        self._pending = {ref: owner for ref, owner in self._pending.items() if owner[0] != lane}
+        self._facts.pop(lane, None)
         if actor is not None:
+            self._pending = {ref: owner for ref, owner in self._pending.items() if owner[0] != lane}
             ray.kill(actor)
 
     def wait(self, timeout_s: float) -> list[Event]:
@@ -85,79 +217,72 @@ class RayPool:
             time.sleep(timeout_s)
             return []
         found, _ = ray.wait(list(self._pending), num_returns=1, timeout=timeout_s)
-        if found:
+        if found and len(self._pending) > 1:
             found, _ = ray.wait(list(self._pending), num_returns=len(self._pending), timeout=0)
         return [event for ref in found if (event := self._event(ref)) is not None]
 
+    def describe(self) -> dict[int, dict[str, str]]:
+        return dict(self._facts)
+
     def close(self) -> None:
-        """End the lanes and Ray; nothing is left behind."""
+        """End the lanes, and Ray if it was started here."""
         for lane in list(self._actors):
             self.kill(lane)
-        if self._folder is not None:
-            ray.shutdown()
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._own is not None:
+            self._own.close()
 
     def _event(self, ref: Any) -> Event | None:
-        lane, attempt = self._pending.pop(ref, (0, None))
-        if lane not in self._actors:
-            return None
+        if ref not in self._pending:
+            return None  # its lane was lost a moment ago
+        lane, work, attempt = self._pending.pop(ref)
         try:
-            answer = ray.get(ref, timeout=_CLOSE_S)
-        except (RayError, GetTimeoutError, ScoringError, Exception) as error:
-            return self._trouble(lane, attempt, error)
-        return Ready(lane, answer) if attempt is None else Replied(lane, attempt, answer)
-
-    def _trouble(self, lane: int, attempt: str | None, error: Exception) -> Event:
-        """What an error from Ray means: the lane is gone, one way or another. A failed start that raised would raise again."""
-        cause = _cause(error)
-        if attempt is None:
-            raised = isinstance(error, RayTaskError) or bool(getattr(error, "actor_init_failed", False))
+            answer = ray.get(ref, timeout=_REPLY_S)
+        except Exception as error:
+            return self._trouble(lane, work, attempt, error)
+        if work is not None:
+            return Replied(lane, attempt, answer)
+        if isinstance(answer, NotOpened):
             self.kill(lane)
-            return StartFailed(lane, cause, permanent=raised)
-        if not isinstance(error, (RayActorError, ActorUnavailableError, OutOfMemoryError)):
-            cause = f"unexpected {type(error).__name__}: {cause}"
+            return StartFailed(lane, answer.message, answer.permanent, answer.kind)
+        self._facts[lane] = answer
+        return Ready(lane, answer)
+
+    def _trouble(self, lane: int, work: Slice | None, attempt: str, error: Exception) -> Event:
+        """What an error from Ray means. But for a method that raised, the lane is gone one way or another."""
+        if work is not None and isinstance(error, RayTaskError):
+            return Replied(lane, attempt, Failure(work.id, attempt, "bug", _cause(error)))
         self.kill(lane)
-        return Died(lane, cause)
+        if work is None:
+            return StartFailed(lane, _cause(error), permanent=isinstance(error, RayTaskError))
+        if isinstance(error, OutOfMemoryError):
+            return Died(lane, f"host memory: {_cause(error)}", "memory")
+        known = isinstance(error, RayActorError)
+        return Died(lane, _cause(error) if known else f"unexpected {type(error).__name__}: {_cause(error)}")
 
 
-def _connect(address: str, shares: dict[LaneKind, Share]) -> str | None:
-    """Start a private Ray and return its folder, or join the named cluster and return None.
-
-    Raises:
-        TemporaryError: Ray does not start or the cluster does not answer.
-    """
-    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "1"  # without it, lanes that asked for no GPU see them all
-    if ray.is_initialized():
-        return None
-    os.environ.pop("RAY_ADDRESS", None)
-    try:
-        if address != "local":
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-            return None
-        return _private()
-    except (ConnectionError, RuntimeError, OSError, RayError) as error:
-        raise TemporaryError(f"Ray at {address!r} does not answer: {str(error).splitlines()[0]}") from None
+def _set(environment: dict[str, str | None]) -> None:
+    for name, value in environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
-def _private() -> str:
-    folder = tempfile.mkdtemp(prefix="scoring-")  # mode 0700; Ray makes its own folders world-writable inside it
-    before = os.umask(0o077)
-    try:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            _temp_dir=folder,
-            log_to_driver=False,
-            logging_level="ERROR",
-            object_store_memory=_OBJECT_STORE_BYTES,
-        )
-    finally:
-        os.umask(before)
-    return folder
+def _family(folder: str) -> list[psutil.Process]:
+    """The processes of the private Ray that lives in `folder`: those that name it, and all below them."""
+    found: list[psutil.Process] = []
+    for child in psutil.Process().children():
+        try:
+            if any(folder in word or "/ray/" in word for word in child.cmdline()):
+                found += [child, *child.children(recursive=True)]
+        except psutil.Error:
+            continue
+    return found
 
 
 def _cause(error: Exception) -> str:
-    """The innermost message, on one line."""
+    """The line that says most: how the worker ended, or else the last."""
     inner = getattr(error, "cause", None) or error
     lines = [line.strip() for line in str(inner).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:500]
+    told = [line for line in lines if "exit detail" in line]
+    return (told or lines[-1:] or [type(error).__name__])[0][-500:]
