@@ -12,6 +12,7 @@ from scoring.parts import part
 from scoring.release import change
 from scoring.settings import Job
 from scoring.sinks.publish import Identity, Manifest, published
+from scoring.sinks.staged import refuse_clashes
 from scoring.sources.discover import Found, discover
 from scoring.stores import Store
 from scoring.types import Partition, digest
@@ -57,7 +58,7 @@ def _prove(job: Job, found: bundle.Bundle) -> None:
     """
     compile_rules({**found.inputs, **job.contract.columns}, job.contract.coerce)
     if (found.folder / "weights.safetensors").stat().st_size <= PROVED_BYTES:
-        load(job.model.bundle, "cpu", job.model.module)
+        refuse_clashes(job.source.carry, load(job.model.bundle, "cpu", job.model.module).outputs)
 
 
 def identity_parts(job: Job, model_digest: str) -> dict[str, str]:

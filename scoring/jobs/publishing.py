@@ -28,6 +28,7 @@ class _Open:
     slices: list[str] = field(default_factory=list)
     receipts: dict[str, Receipt] = field(default_factory=dict)
     planned: bool = False
+    promised: int | None = 0  # rows by the footers; None as soon as one file does not say
 
     @property
     def complete(self) -> bool:
@@ -50,7 +51,10 @@ class Publishing:
 
     def plan(self, work: Slice) -> None:
         with self._lock:
-            self._open[work.partition].slices.append(work.id)
+            waiting = self._open[work.partition]
+            waiting.slices.append(work.id)
+            told = work.fault is not None or all(f.rows is not None for f in work.fragments)
+            waiting.promised = waiting.promised + work.rows if told and waiting.promised is not None else None
 
     def planned(self, partition: Partition) -> None:
         with self._lock:
@@ -80,23 +84,24 @@ class Publishing:
         key = waiting.partition.key
         receipts = [waiting.receipts[slice_id] for slice_id in waiting.slices]
         counts = total(receipts)
-        verdicts = self._judge(key, counts, receipts)
+        verdicts = self._judge(waiting, counts, receipts)
         status, version = decide(verdicts), 0
         if status == "held":
             self._hold(waiting, counts, verdicts)
         else:
             given = (key, waiting.partition.input_digest, receipts, verdicts)
-            manifest = publish(self._store, self._identity, *given, sites=self._sites)
+            manifest = publish(self._store, self._identity, *given, planned_rows=waiting.promised, sites=self._sites)
             announce(self._ledger, manifest)
             version = manifest.version
         self._account.partitions[key] = PartitionRecord(key, status, rows(counts), tuple(verdicts), version)
         with self._lock:
             del self._open[key]
 
-    def _judge(self, key: str, counts: Counts, receipts: Sequence[Receipt]) -> tuple[Check, ...]:
+    def _judge(self, waiting: _Open, counts: Counts, receipts: Sequence[Receipt]) -> tuple[Check, ...]:
         lost = [bad for receipt in receipts for bad in receipt.bad_files]
         fallen = sum(fallback_rows(receipt.routes, self._meant) for receipt in receipts)
-        return checks(key, counts, lost, fallen, self._job.release, self._job.engine.fallback.max_share)
+        most = self._job.engine.fallback.max_share
+        return checks(waiting.partition.key, counts, lost, fallen, self._job.release, most, waiting.promised)
 
     def _hold(self, waiting: _Open, counts: Counts, verdicts: Sequence[Check]) -> None:
         """Nothing goes out; the staged files stay, and the ledger says why."""

@@ -54,6 +54,7 @@ def run(job: Job, config: str, watcher: Watcher, should_stop: Callable[[], str |
     probe(store)
     with store.lock({"run": job.run_id or "a run of " + job.source.path}):
         prepared = prepare(job, store)
+        store.sweep()
         ledger = Ledger(store)
         for manifest in published(store):  # what a crash may have left between a manifest and its public folder
             repair(store, manifest)

@@ -95,7 +95,7 @@ class Net(nn.Module):
 
 
 def embedding(size: int, width: int) -> nn.Embedding:
-    """Normal as `nn.Embedding` makes it, but nothing is drawn on "meta", where drawing imports the whole of torch's compiler (1.5 s)."""
+    """Normal as `nn.Embedding` makes it, but nothing is drawn on "meta": that would import all of torch's compiler (1.5 s)."""
     weight = torch.empty(size, width)
     if weight.device.type != "meta":
         nn.init.normal_(weight)

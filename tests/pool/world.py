@@ -37,7 +37,7 @@ class Protocol:
     twice: bool = False  # a receipt is counted each time it comes
 
 
-class Broken(AssertionError):
+class Broken(AssertionError):  # noqa: N818 - a law is broken
     """A law does not hold."""
 
 
