@@ -1,6 +1,6 @@
 """Drivers to kill: reads jobs from standard input, one line of JSON each, and runs each in a fork of itself.
 
-Forking after the imports makes a new driver cost milliseconds. Prints the child's pid, then how it ended; a test may kill it between.
+Forking after the imports makes a new driver cost milliseconds. Prints the child's pid, then how it ended; a test may kill it.
 """
 
 from __future__ import annotations

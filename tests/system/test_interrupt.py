@@ -1,4 +1,4 @@
-"""What a user does to a run: stops it, starts it twice, changes what it is made of, starts it again. By the command, where it counts."""
+"""What a user does to a run: stops it, starts it twice, changes what it is made of, starts it again. By the command, mostly."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_a_signal_ends_it_cleanly_and_it_goes_on(
 def test_a_killed_driver_on_its_own_ray_leaves_nothing_for_long(
     patient: bool, data: Path, bundle: Path, undisturbed: Published, tmp_path: Path
 ) -> None:
-    """Nobody is left to end Ray's processes. Lanes go within seconds; two agents of Ray, which do no work for us, after a minute."""
+    """Nobody is left to end Ray's processes. Lanes go within seconds; two agents of Ray's after a minute."""
     workspace, log = tmp_path / "ws", tmp_path / "log"
     given = words(workspace, data, bundle, "engine=ray", "engine.lanes=2")
     with started(log, *given) as process:
@@ -263,7 +263,9 @@ def bare(published: Published) -> Any:
 
 
 def test_an_unfinished_run_of_another_model_is_left_alone(data: Path, bundle: Path, other: Path, tmp_path: Path) -> None:
-    stopped = run(job(tmp_path, data, bundle, run_id=None), "", Quiet(), should_stop=lambda: "enough" if staged_any(tmp_path) > 30 else None)
+    stopped = run(
+        job(tmp_path, data, bundle, run_id=None), "", Quiet(), should_stop=lambda: "enough" if staged_any(tmp_path) > 30 else None
+    )
     assert stopped.status == "paused"
     first = manifests(tmp_path)
     assert 0 < len(first) < 5 or staged_any(tmp_path) > 30

@@ -63,7 +63,8 @@ def drivers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drivers]:
 def moment(rng: Random, workspace: Path) -> Callable[[], bool]:
     """A point of the run: so many more slices staged, and perhaps something under way or just published."""
     wanted = staged(workspace) + rng.randrange(0, max(1, (SLICES - staged(workspace)) * 3 // 4))
-    also = rng.choice([lambda: True, lambda: bool(spooling(workspace)), lambda n=shown(workspace): shown(workspace) > n])
+    before = shown(workspace)
+    also = rng.choice([lambda: True, lambda: bool(spooling(workspace)), lambda: shown(workspace) > before])
     return lambda: staged(workspace) >= wanted and also()
 
 
