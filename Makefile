@@ -5,7 +5,7 @@ READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench-spine bench-driver clean
+.PHONY: help demo test test-slow lint format bench-spine bench-driver bench-memory bench-start clean
 
 help:
 	@echo 'make demo          3 million card transactions with real dirt: made, and scored by a model fitted on the spot'
@@ -14,6 +14,8 @@ help:
 	@echo 'make lint          ruff and mypy'
 	@echo 'make bench-spine   our job beside the hand loop and Ray Data, in one run'
 	@echo 'make bench-driver  the cost of the driver for each slice'
+	@echo 'make bench-memory  the memory of a lane after 1 and after 20 million rows'
+	@echo 'make bench-start   the time from Ray being up to the first scored rows'
 	@echo 'make clean         remove what make made, .venv too'
 
 # Torch first and by itself: a machine that has it already, or a build of its own choice, keeps it.
@@ -52,6 +54,12 @@ bench-spine: .venv/.bench
 
 bench-driver: .venv/.bench
 	$(BIN)/python benchmarks/driver_cost.py
+
+bench-memory: .venv/.bench
+	$(BIN)/python benchmarks/lane_memory.py
+
+bench-start: .venv/.bench
+	$(BIN)/python benchmarks/start_up.py
 
 clean:
 	rm -rf .venv .demo .bench .pytest_cache .ruff_cache .mypy_cache .hypothesis dist *.egg-info
