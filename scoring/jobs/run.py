@@ -51,8 +51,8 @@ def run(job: Job, config: str, watcher: Watcher, should_stop: Callable[[], str |
         ScoringError: nothing was begun, or nothing can go on; what was staged stays.
     """
     store = open_store(job.workspace)
-    probe(store)
     with store.lock({"run": job.run_id or "a run of " + job.source.path}):
+        probe(store)  # not before: whoever holds the lock sweeps the spool
         prepared = prepare(job, store)
         store.sweep()
         ledger = Ledger(store)
