@@ -2,7 +2,8 @@
 
     python benchmarks/driver_cost.py
 
-`ours` is CPU time of the driver process per slice (planning, dispatch, replies), `theirs` the goal of 1 ms; wall time is printed too.
+`ours` is CPU time of the driver process per slice (planning, dispatch, replies), `theirs` the goal of 1 ms; wall time is printed
+too.
 The last line is one JSON object.
 """
 
