@@ -26,12 +26,13 @@ class Machine:
 
 @dataclass(frozen=True)
 class LanePlan:
-    """`cpus` and `gpus` are the share of one lane."""
+    """`cpus`, `gpus` and `memory_gb` (host memory, estimated) are the share of one lane."""
 
     count: int
     kind: LaneKind
     cpus: int
     gpus: float
+    memory_gb: float
     reasons: tuple[str, ...]
 
 
@@ -42,32 +43,57 @@ def measure() -> Machine:
 
 
 def plan(machine: Machine, hardware: Hardware, engine: Engine) -> LanePlan:
-    """Lanes for a run.
+    """Lanes for a run: as many as asked for, or else as many as fit.
 
     Raises:
         PlanError: it cannot work here; the message shows the sum and the settings to change.
     """
-    kind, why = _kind(machine, hardware)
-    if engine.kind == "inline":
-        cpus = machine.cores
-        return LanePlan(
-            1, kind, cpus, hardware.gpus_per_lane if kind == "gpu" else 0.0, (why, "engine=inline: one lane in this process")
-        )
+    kind, why = _kind(machine, hardware, engine)
     gpus = hardware.gpus_per_lane if kind == "gpu" and hardware.device != "simulated" else 0.0
-    fits = int(len(machine.gpus) / gpus) if gpus else max(1, machine.cores // hardware.cpus_per_lane)
-    count = engine.lanes or fits
-    _refuse(machine, hardware, engine, count, gpus)
-    counted = "engine.lanes" if engine.lanes else f"one per {f'{gpus:g} GPU' if gpus else f'{hardware.cpus_per_lane} core(s)'}"
-    return LanePlan(count, kind, hardware.cpus_per_lane, gpus, (why, f"{count} lane(s): {counted}"))
+    if engine.kind == "inline":
+        reasons = (why, "engine=inline: one lane in this process, with all cores")
+        return LanePlan(1, kind, machine.cores, gpus, hardware.memory_per_lane_gb, reasons)
+    if gpus > 1 and gpus != int(gpus):
+        raise PlanError(f"hardware.gpus_per_lane is {gpus:g}. A lane has whole GPUs or a part of one: say 1, 2, … or less than 1.")
+    fits = _fits(machine, hardware, gpus)
+    count, counted = (engine.lanes, "engine.lanes") if engine.lanes else _all_that_fit(machine, hardware, fits)
+    if engine.address == "local":
+        _refuse(machine, hardware, count, gpus, fits)
+    elif not engine.lanes:  # a cluster's resources are Ray's to count; the start deadline owns that failure
+        counted += "; that is this machine, not the cluster: say engine.lanes=… for more"
+    return LanePlan(count, kind, hardware.cpus_per_lane, gpus, hardware.memory_per_lane_gb, (why, f"{count} lane(s): {counted}"))
 
 
-def _kind(machine: Machine, hardware: Hardware) -> tuple[LaneKind, str]:
+def _fits(machine: Machine, hardware: Hardware, gpus: float) -> dict[str, int]:
+    """How many lanes each resource has room for. A part of a GPU lies on one GPU: two GPUs hold two lanes of 0.6, not three."""
+    rooms = {
+        "cores": machine.cores // hardware.cpus_per_lane,
+        "memory": int(machine.memory_bytes / GB / hardware.memory_per_lane_gb),
+    }
+    if gpus:
+        rooms["GPUs"] = len(machine.gpus) // int(gpus) if gpus >= 1 else len(machine.gpus) * int(1 / gpus + 1e-9)
+    return rooms
+
+
+def _all_that_fit(machine: Machine, hardware: Hardware, fits: dict[str, int]) -> tuple[int, str]:
+    """At least one, which may still be refused; and which resource says so."""
+    scarce = min(fits, key=lambda name: (fits[name], name != "GPUs", name != "cores"))
+    shares = {
+        "GPUs": f"{hardware.gpus_per_lane:g} GPU(s) each, there are {len(machine.gpus)}",
+        "cores": f"{hardware.cpus_per_lane} core(s) each, there are {machine.cores}",
+        "memory": f"{hardware.memory_per_lane_gb:g} GB of memory each, {machine.memory_bytes / GB:.1f} GB are free",
+    }
+    return max(1, fits[scarce]), shares[scarce]
+
+
+def _kind(machine: Machine, hardware: Hardware, engine: Engine) -> tuple[LaneKind, str]:
+    elsewhere = engine.kind == "ray" and engine.address != "local" and engine.lanes is not None
     match hardware.device:
         case "cpu":
             return "cpu", "hardware.device=cpu"
         case "simulated":
             return "gpu", "hardware.device=simulated: a GPU that computes on the CPU"
-        case "cuda" if not machine.gpus:
+        case "cuda" if not machine.gpus and not elsewhere:
             raise PlanError("hardware.device=cuda, but this machine has no usable GPU. Use hardware=auto or hardware=cpu.")
         case "cuda":
             return "gpu", "hardware.device=cuda"
@@ -77,21 +103,20 @@ def _kind(machine: Machine, hardware: Hardware) -> tuple[LaneKind, str]:
             return "cpu", "hardware.device=auto: no usable GPU found"
 
 
-def _refuse(machine: Machine, hardware: Hardware, engine: Engine, count: int, gpus: float) -> None:
-    if engine.address != "local":
-        return  # a cluster's resources are Ray's to count; the start deadline owns that failure
+def _refuse(machine: Machine, hardware: Hardware, count: int, gpus: float, fits: dict[str, int]) -> None:
     cores, memory = count * hardware.cpus_per_lane, count * hardware.memory_per_lane_gb
-    if cores > machine.cores:
+    if count > fits["cores"]:
         raise PlanError(
             f"{count} lanes x {hardware.cpus_per_lane} cores = {cores} cores, this machine has {machine.cores}. "
             "Lower engine.lanes or hardware.cpus_per_lane."
         )
-    if gpus and count * gpus > len(machine.gpus):
+    if gpus and count > fits["GPUs"]:
         raise PlanError(
-            f"{count} lanes x {gpus:g} GPU = {count * gpus:g} GPUs, this machine has {len(machine.gpus)}. "
+            f"{count} lanes x {gpus:g} GPU = {count * gpus:g} GPUs, "
+            f"this machine has {len(machine.gpus)} with room for {fits['GPUs']} lanes. "
             "Lower engine.lanes or hardware.gpus_per_lane."
         )
-    if memory * GB > machine.memory_bytes:
+    if count > fits["memory"]:
         raise PlanError(
             f"{count} lanes x {hardware.memory_per_lane_gb:g} GB = {memory:g} GB of memory, "
             f"{machine.memory_bytes / GB:.1f} GB are free. "
@@ -111,9 +136,12 @@ def _cores() -> int:
 def _available() -> int:
     facts = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines() if ":" in line)
     free = int(facts["MemAvailable"].split()[0]) * 1024
+    group = Path("/sys/fs/cgroup")
     try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        limit = (group / "memory.max").read_text().strip()
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        cache = int(stat["active_file"]) + int(stat["inactive_file"])  # counted as used, and given back when needed
+        used = int((group / "memory.current").read_text()) - cache
         return free if limit == "max" else min(free, int(limit) - used)
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):
         return free
