@@ -9,7 +9,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+
+import torch
 
 from scoring.engine import capacity
 from scoring.errors import ScoringError
@@ -24,6 +29,8 @@ _CREDENTIALS = {
 }
 _TRITON_TEST = "import torch, triton; triton.runtime.driver.active.get_current_target(); print(triton.__version__)"
 _TRITON_TIMEOUT_S = 60
+_DRIVER = Path("/sys/module/nvidia/version")
+_USABLE = "creates objects only if absent: usable as a workspace"
 
 
 @dataclass(frozen=True)
@@ -37,33 +44,52 @@ class Diagnosis:
     problems: tuple[str, ...]
 
 
-def doctor(workspace: str | None = None) -> Diagnosis:
-    """Look around. `workspace` (a folder, s3://…) is probed for put-if-absent; without one, a temporary folder is."""
+def doctor(workspace: str | None = None, store: str | None = None) -> Diagnosis:
+    """Look around. `workspace` and `store` (a folder, s3://…) are probed for put-if-absent, or else the temporary folder."""
     problems: list[str] = []
     machine = capacity.measure()
     try:
-        would_use = capacity.plan(machine, Hardware(), Engine()).reasons
+        would_use = _would_use(capacity.plan(machine, Hardware(), Engine()))
     except ScoringError as error:
         would_use = ()
         problems.append(str(error))
     stores = {f"{kind}://": _credentials(kind) for kind in _CREDENTIALS}
-    place, answer = _probed(workspace)
-    stores[place] = answer or "creates objects only if absent: usable as a workspace"
-    problems += [answer] if answer else []
-    return Diagnosis(_machine(machine), _versions(), stores, would_use, tuple(problems))
+    for place in [p for p in (workspace, store) if p] or [tempfile.gettempdir()]:
+        answer = _probed(place)
+        stores[place] = answer or _USABLE
+        problems += [answer] if answer else []
+    return Diagnosis(_machine(machine, workspace), _versions(), stores, would_use, tuple(problems))
 
 
-def _machine(found: capacity.Machine) -> dict[str, str]:
-    disk = shutil.disk_usage(os.getcwd())
+def _would_use(lanes: capacity.LanePlan) -> tuple[str, ...]:
+    share = f"{lanes.cpus} core(s)" + (f" and {lanes.gpus:g} GPU(s)" if lanes.gpus else "")
+    memory = f"about {lanes.memory_gb:g} GB of memory each, {lanes.count * lanes.memory_gb:g} GB in all"
+    return (*lanes.reasons, f"each lane: {share}; {memory}", "precision: float32")
+
+
+def _machine(found: capacity.Machine, workspace: str | None) -> dict[str, str]:
+    folder = workspace if workspace and Path(workspace).is_dir() else os.getcwd()
     facts = {
         "cores": f"{found.cores} usable of {os.cpu_count()}",
         "memory": f"{found.memory_bytes / 1e9:.1f} GB available",
-        "disk": f"{disk.free / 1e9:.1f} GB free here",
-        "gpus": ", ".join(found.gpus) or "none usable",
+        "disk": f"{shutil.disk_usage(folder).free / 1e9:.1f} GB free in {folder}",
+        "gpus": ", ".join(f"{name}, {size}" for name, size in zip(found.gpus, _gpu_sizes(found), strict=True)) or "none usable",
+        "cuda": f"torch built for {torch.version.cuda or 'no CUDA'}, {_driver()}",
         "triton": _triton(),
         "python": f"{platform.python_version()} on {platform.platform()}",
     }
     return facts
+
+
+def _gpu_sizes(found: capacity.Machine) -> list[str]:
+    return [f"{torch.cuda.get_device_properties(n).total_memory / 1e9:.0f} GB" for n in range(len(found.gpus))]
+
+
+def _driver() -> str:
+    try:
+        return f"driver {_DRIVER.read_text().strip()}"
+    except OSError:
+        return "no NVIDIA driver found"
 
 
 def _triton() -> str:
@@ -93,15 +119,28 @@ def _credentials(kind: str) -> str:
     return f"credentials by {', '.join(there)}" if there else "no credentials in the environment (an instance role may still work)"
 
 
-def _probed(workspace: str | None) -> tuple[str, str]:
-    """The place that was probed and what is wrong with it, if anything."""
-    with tempfile.TemporaryDirectory() as spare:
-        place = workspace or spare
-        try:
-            probe(open_store(place))
-        except (ScoringError, OSError) as error:
-            return place, str(error)
-        return workspace or "local disk", ""
+def _probed(place: str) -> str:
+    """What is wrong with a place, or nothing. Leaves it as it was."""
+    try:
+        with _spare(place) as there:
+            probe(open_store(there))
+    except ScoringError as error:
+        return str(error)
+    except OSError as error:
+        return f"{place}: {error.strerror or error}"
+    return ""
+
+
+@contextmanager
+def _spare(place: str) -> Iterator[str]:
+    """A bucket itself; for a folder, one that is removed again: in it, or where it would be made."""
+    local = place.removeprefix("file://")
+    if "://" in local:
+        yield place
+        return
+    wanted = Path(local).expanduser().absolute()
+    with tempfile.TemporaryDirectory(prefix=".doctor-", dir=next(p for p in (wanted, *wanted.parents) if p.exists())) as spare:
+        yield spare
 
 
 def render(found: Diagnosis) -> str:

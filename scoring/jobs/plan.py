@@ -8,11 +8,13 @@ from pathlib import Path
 
 from scoring.errors import PlanError
 from scoring.jobs.preparation import prepare
+from scoring.jobs.workspace import if_there
+from scoring.respond.manual import clean
 from scoring.settings import Job
 from scoring.sources import slices
-from scoring.stores import open_store
 
-OUTPUT_BYTES_PER_ROW = 24  # score, constants and an id, before compression: an upper bound unless much is carried along
+SCORE_BYTES, CARRIED_BYTES = 24, 16  # of a row and of a carried value, before compression: more than most take
+_SHOWN = 40  # partitions; --json has all of them
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,13 @@ class PartitionPlan:
 
 @dataclass(frozen=True)
 class PlanRecord:
+    """`memory_gb` and `output_bytes` are estimates: host memory of all lanes, scores before compression."""
+
     lanes: int
     lane_kind: str
+    cpus_per_lane: int
+    gpus_per_lane: float
+    memory_gb: float
     reasons: tuple[str, ...]
     partitions: tuple[PartitionPlan, ...]
     skipped: int
@@ -38,12 +45,12 @@ class PlanRecord:
     rows: int
     bytes: int
     slices: int
+    output_bytes: int
 
 
 def plan(job: Job) -> PlanRecord:
     """Raises: what `run` would raise before it begins; PlanError when the output would not fit on the disk."""
-    store = open_store(job.workspace)
-    prepared = prepare(job, store)
+    prepared = prepare(job, if_there(job.workspace))
     found = []
     for partition in prepared.todo:
         work = list(slices.plan(partition, job.source))
@@ -54,6 +61,9 @@ def plan(job: Job) -> PlanRecord:
     record = PlanRecord(
         lanes=lanes.count,
         lane_kind=lanes.kind,
+        cpus_per_lane=lanes.cpus,
+        gpus_per_lane=lanes.gpus,
+        memory_gb=round(lanes.count * lanes.memory_gb, 3),
         reasons=lanes.reasons,
         partitions=tuple(found),
         skipped=len(prepared.standing),
@@ -61,32 +71,44 @@ def plan(job: Job) -> PlanRecord:
         rows=sum(p.rows for p in found),
         bytes=sum(p.bytes for p in found),
         slices=sum(p.slices for p in found),
+        output_bytes=sum(p.rows for p in found) * _bytes_per_row(job),
     )
-    _fits(store.root, record.rows)
+    _fits(job, record)
     return record
 
 
-def _fits(root: str, rows: int) -> None:
-    if not Path(root).is_dir():
-        return
-    free, need = shutil.disk_usage(root).free, rows * OUTPUT_BYTES_PER_ROW
-    if need > free:
+def _bytes_per_row(job: Job) -> int:
+    return SCORE_BYTES + CARRIED_BYTES * len(job.source.carry)
+
+
+def _fits(job: Job, record: PlanRecord) -> None:
+    if "://" in job.workspace.removeprefix("file://"):
+        return  # a bucket has no end
+    place = Path(job.workspace.removeprefix("file://")).expanduser().absolute()
+    folder = next(p for p in (place, *place.parents) if p.is_dir())
+    free = shutil.disk_usage(folder).free
+    if record.output_bytes > free:
         raise PlanError(
-            f"{rows:,} rows x {OUTPUT_BYTES_PER_ROW} bytes = {need / 1e9:.1f} GB of scores, {root} has {free / 1e9:.1f} GB free. "
-            "Free some space or choose another workspace."
+            f"{record.rows:,} rows x {_bytes_per_row(job)} bytes = {record.output_bytes / 1e9:.1f} GB of scores, "
+            f"{folder} has {free / 1e9:.1f} GB free. Free some space, carry fewer columns, or choose another workspace."
         )
 
 
 def render(record: PlanRecord) -> str:
     lines = [f"{record.slices:,} slices, {record.rows:,} rows promised by footers, {record.bytes / 1e6:,.1f} MB"]
     lines += [f"{record.lanes} {record.lane_kind} lane(s): {'; '.join(record.reasons)}"]
+    share = f"{record.gpus_per_lane:g} GPU(s), " if record.gpus_per_lane else ""
+    lines += [f"each with {share}{record.cpus_per_lane} core(s); about {record.memory_gb:g} GB of memory in all"]
+    lines += [f"scores will take up to {record.output_bytes / 1e6:,.1f} MB"]
     if record.skipped:
         lines.append(f"{record.skipped} partition(s) are published already and unchanged")
-    for part in record.partitions:
+    for part in record.partitions[:_SHOWN]:
         lines.append(
             f"  {part.key:30} {part.files:>6} files {part.slices:>6} slices {part.rows:>14,} rows {part.bytes / 1e6:>10,.1f} MB"
         )
-        lines += [f"    cannot be scored: {fault}" for fault in part.faults]
+        lines += [f"    cannot be scored: {clean(fault)}" for fault in part.faults]
+    if more := len(record.partitions) - _SHOWN:
+        lines += [f"  and {more:,} more partitions"] if more > 0 else []
     if record.ignored:
-        lines.append(f"left out: {len(record.ignored)} file(s) of another kind, e.g. {record.ignored[0]}")
+        lines.append(f"left out: {len(record.ignored)} file(s) of another kind, e.g. {clean(record.ignored[0])}")
     return "\n".join(lines)

@@ -32,8 +32,8 @@ class Prepared:
     standing: tuple[Manifest, ...]
 
 
-def prepare(job: Job, store: Store) -> Prepared:
-    """Look at the bundle, the machine and the listing; open no data file.
+def prepare(job: Job, store: Store | None) -> Prepared:
+    """Look at the bundle, the machine and the listing; open no data file. `store` is None where nothing was ever published.
 
     Raises:
         ConfigError: bundle, plan or path cannot work. SourceError: there is nothing to read.
@@ -44,7 +44,7 @@ def prepare(job: Job, store: Store) -> Prepared:
     parts = identity_parts(job, model.digest)
     lanes = capacity.plan(capacity.measure(), job.hardware, job.engine)
     found = discover(job.source, part("sources", job.source.kind).SUFFIXES)
-    standing = {manifest.key: manifest for manifest in published(store)}
+    standing = {manifest.key: manifest for manifest in (published(store) if store else ())}
     todo = tuple(p for p in found.partitions if _wanted(p, standing.get(p.key), parts, job.release.on_change))
     identity = Identity("", {"name": model.name, "version": model.version, "digest": model.digest}, parts, digest(parts))
     kept = [standing[p.key] for p in found.partitions if p not in todo]

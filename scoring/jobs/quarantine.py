@@ -8,8 +8,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from scoring.jobs.workspace import existing
+from scoring.respond.manual import clean
 from scoring.sinks.publish import published
-from scoring.stores import open_store
 from scoring.types import BadFile
 
 
@@ -23,7 +24,8 @@ class QuarantineRecord:
 
 
 def quarantine(workspace: str) -> QuarantineRecord:
-    store = open_store(workspace)
+    """Raises: ConfigError: nothing ever ran there. StoreError: it cannot be read."""
+    store = existing(workspace)
     rows, reasons, files = 0, Counter[str](), Counter[str]()
     for manifest in published(store):
         for file in manifest.quarantine:
@@ -45,5 +47,7 @@ def _reasons(row: dict[str, Any]) -> list[str]:
 def render(found: QuarantineRecord) -> str:
     lines = [f"{found.rows:,} rows in quarantine"]
     for title, counts in (("by reason", found.reasons), ("by file", found.files)):
-        lines += [f"{title}:"] + [f"  {n:>12,}  {name}" for name, n in sorted(counts.items(), key=lambda c: (-c[1], c[0]))[:30]]
+        lines += [f"{title}:"] + [
+            f"  {n:>12,}  {clean(name)}" for name, n in sorted(counts.items(), key=lambda c: (-c[1], c[0]))[:30]
+        ]
     return "\n".join(lines)

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scoring.jobs.workspace import existing
 from scoring.ledger.chain import verify as walk
+from scoring.respond.manual import clean
 from scoring.sinks.publish import Manifest, PublicFile, published
-from scoring.stores import Store, open_store
+from scoring.stores import Store
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Verification:
 
 
 def verify(workspace: str) -> Verification:
-    store = open_store(workspace)
+    """Raises: ConfigError: nothing ever ran there. StoreError: it cannot be read."""
+    store = existing(workspace)
     chain = walk(store)
     problems = [f"ledger: entry {chain.broken} does not follow from the one before"] if chain.broken else []
     files = rows = partitions = 0
@@ -57,4 +60,4 @@ def _file(store: Store, file: PublicFile) -> list[str]:
 
 def render(found: Verification) -> str:
     said = f"{found.partitions} partitions, {found.files} files, {found.rows:,} scores, {found.entries} ledger entries"
-    return "\n".join([f"{'intact' if not found.problems else 'NOT intact'}: {said}", *found.problems])
+    return "\n".join([f"{'intact' if not found.problems else 'NOT intact'}: {said}", *map(clean, found.problems)])

@@ -1,8 +1,14 @@
-"""What the command line says of itself: verbs, groups, settings, read from the configuration files and their comments."""
+"""What the command line says of itself: verbs, groups, settings, read from the configuration files and their comments.
+
+And how it says it: commands that can be pasted, names of files that cannot steer a terminal.
+"""
 
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
+import sys
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
@@ -11,10 +17,16 @@ from typing import Any, get_type_hints
 VERBS = {
     "run": "score what is not scored yet and publish it",
     "plan": "say what a run would do, without doing it",
-    "doctor": "say what this machine offers and what a run would use [workspace=…]",
+    "doctor": "say what this machine offers and what a run would use [workspace=… store=s3://…]",
     "verify": "check that what was published is still what was published: workspace=…",
     "quarantine": "show quarantined rows by reason and file: workspace=…",
-    "demo-data": "make the data and the model of the demo: out=… [rows=…]",
+    "demo-data": "make the data and the model of the demo: out=… [rows=… seed=…]",
+}
+WORDS = {  # of verbs without Hydra
+    "doctor": ("workspace", "store"),
+    "verify": ("workspace",),
+    "quarantine": ("workspace",),
+    "demo-data": ("out", "rows", "seed"),
 }
 GROUPS = ("source", "model", "hardware", "engine", "contract", "sink", "release", "job")
 
@@ -71,3 +83,24 @@ def paths(cls: Any, before: str = "") -> list[str]:
         path = f"{before}{field.name}"
         found += [path, *(paths(hints[field.name], f"{path}.") if is_dataclass(hints[field.name]) else [])]
     return found
+
+
+def program(called: str) -> str:
+    """How we were called (`argv[0]`), so that commands which we print can be pasted."""
+    path = Path(called)
+    if path.name == "__main__.py":
+        return f"{_near(Path(sys.executable))} -m scoring"
+    if not path.exists():  # from Python, where there is no command
+        return "scoring"
+    found = shutil.which(path.name)
+    return path.name if found and Path(found).samefile(path) else _near(path)
+
+
+def _near(path: Path) -> str:
+    here = path.absolute()
+    return shlex.quote(str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here))
+
+
+def clean(text: str, most: int = 300) -> str:
+    """File names and reasons come from foreign data: no control characters reach a terminal, and no more than `most` characters."""
+    return "".join(c if c.isprintable() else "�" for c in text)[:most]

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import shlex
 
+from scoring.respond.manual import clean
 from scoring.types import RunRecord
 
 _SHOWN = 12  # reasons and files; the rest is counted
-
-
-def clean(text: str) -> str:
-    """File names and reasons come from foreign data: no control characters reach a terminal, and no more than 300 characters."""
-    return "".join(c if c.isprintable() else "�" for c in text)[:300]
 
 
 def render(record: RunRecord, workspace: str, program: str = "scoring") -> str:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from scoring.models.train import Recipe, Target, fit
+
+ROOT = Path(__file__).parents[2]
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
@@ -112,6 +115,51 @@ def test_a_secret_of_the_environment_is_not_kept(words, tmp_path, monkeypatch):
     kept = [path.read_text() for path in (tmp_path / "w" / "runs").rglob("config.yaml")]
     assert kept
     assert all("${oc.env:PLANTED}" in text and "s3cr3t-value" not in text for text in kept)
+
+
+def test_a_bug_is_one_line_and_a_file(words, tmp_path, monkeypatch):
+    """A source of the user's own has all of Python to fail in; a panic of Polars is not even an Exception."""
+    for folder in ("own", "logs"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "own" / "broken.py").write_text("class Panic(BaseException): ...\nraise Panic('out of\\nthe blue')\n")
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{tmp_path}")
+    monkeypatch.setenv("TMPDIR", f"{tmp_path}/logs")
+    done = command("plan", *words, f"workspace={tmp_path}/w", "source.kind=own.broken")
+    assert (done.returncode, done.stdout) == (70, "")
+    assert done.stderr.startswith("scoring: internal error: Panic: out of. Details: ")
+    assert len(done.stderr.splitlines()) == 1
+    (log,) = (tmp_path / "logs").iterdir()
+    assert str(log) in done.stderr
+    assert "Traceback" in log.read_text()
+
+
+def test_looking_makes_nothing(words, tmp_path):
+    done = command("plan", *words, f"workspace={tmp_path}/w", "--json")
+    assert json.loads(done.stdout)["output_bytes"] == 2_000 * (24 + 16)
+    assert command("verify", f"workspace={tmp_path}/w").returncode == 78
+    told = json.loads(command("doctor", f"workspace={tmp_path}/w", f"store={tmp_path}", "--json").stdout)
+    assert told["problems"] == []
+    assert {f"{tmp_path}/w", str(tmp_path)} <= set(told["stores"])
+    assert "precision: float32" in told["would_use"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_names_what_cannot_be_a_workspace(tmp_path):
+    (tmp_path / "file").touch()
+    done = command("doctor", f"workspace={tmp_path}/file/w", "store=ftp://host/x")
+    assert done.returncode == 78
+    assert "ftp:// is not known" in done.stdout
+    assert f"{tmp_path}/file/w: Not a directory" in done.stdout.partition("problems")[2]
+
+
+def test_several_jobs_in_a_row_end_with_the_worst_code(words, tmp_path):
+    spaces = f"workspace={tmp_path}/a,{tmp_path}/b"
+    bad = "contract.columns.x={dtype: float64, nullable: false}"
+    done = command("run", "--multirun", *words, spaces, bad, "release.max_bad_rows=0", "--json")
+    assert done.returncode == 65
+    begun = [line for line in done.stderr.splitlines() if line.startswith("scoring run ")]
+    assert [f"workspace={tmp_path}/{name}" in line for name, line in zip("ab", begun, strict=True)] == [True, True]
+    assert {p.name for p in tmp_path.iterdir()} == {"a", "b"}
 
 
 def test_a_configuration_cannot_name_code(words, tmp_path):

@@ -1,0 +1,95 @@
+"""The words of a command line, and the folders they name: what may be said is checked here, before Hydra or a job sees it."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from scoring.errors import ConfigError, UsageError
+from scoring.respond.manual import WORDS
+
+_MAX_YAML_BYTES, _MAX_ALIASES = 1 << 20, 64
+
+
+@dataclass(frozen=True)
+class Said:
+    """`words` are overrides, or name=value; `flags` are spelled as given ("--json")."""
+
+    flags: frozenset[str]
+    words: list[str]
+    config_dir: str | None
+
+
+def flags(rest: list[str]) -> Said:
+    """Raises: UsageError: an option that there is not, or one without its value."""
+    said, words, config_dir = set(), [], None
+    pending = iter(rest)
+    for word in pending:
+        name, _, value = word.partition("=")
+        if name == "--config-dir":
+            config_dir = value or next(pending, "")
+            if not config_dir:
+                raise UsageError("--config-dir needs a folder: --config-dir=…")
+        elif name == "--cfg":
+            said.add("--cfg")
+            if (value or next(pending, "")) != "job":
+                raise UsageError("--cfg shows one thing: --cfg job.")
+        elif word in ("--json", "-m", "--multirun"):
+            said.add(word)
+        elif word.startswith("-"):
+            raise UsageError(f"{word} is not an option. Options: --json, --cfg job, --multirun, --config-dir=…, --help.")
+        else:
+            words.append(word)
+    return Said(frozenset(said), words, config_dir)
+
+
+def words(verb: str, rest: list[str]) -> tuple[dict[str, str], bool]:
+    """name=value for verbs without Hydra, and whether --json was said."""
+    said = flags(rest)
+    if said.config_dir is not None or said.flags - {"--json"}:
+        raise UsageError(f"scoring {verb} takes no option but --json.")
+    given = dict(word.partition("=")[::2] for word in said.words)
+    if strange := next((name for name in given if name not in WORDS[verb]), None):
+        raise UsageError(f"scoring {verb} does not know {strange!r}. It takes {', '.join(f'{w}=…' for w in WORDS[verb])}.")
+    return given, "--json" in said.flags
+
+
+def needed(given: dict[str, str], name: str, verb: str) -> str:
+    if not given.get(name):
+        raise UsageError(f"scoring {verb} needs {name}=…")
+    return given[name]
+
+
+def number(text: str, name: str) -> int:
+    if not text.isdecimal():
+        raise UsageError(f"{name}={text} is not a whole number.")
+    return int(text)
+
+
+def safe_folder(folder: str) -> Path:
+    """Raises: ConfigError: not a folder, or a YAML file in it that is not plain and small."""
+    path = Path(folder).absolute()
+    if not path.is_dir():
+        raise ConfigError(f"--config-dir: there is no folder {path}.")
+    for file in sorted(path.rglob("*.yaml")):
+        if file.stat().st_size > _MAX_YAML_BYTES:
+            raise ConfigError(f"{file} has more than {_MAX_YAML_BYTES:,} bytes.")
+        try:
+            text = file.read_text("utf-8")
+            tokens = list(yaml.scan(text))
+            deque(yaml.parse(text), maxlen=0)  # its syntax; nothing is built from it
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file} is not YAML: {first_line(error)}") from None
+        if sum(isinstance(t, yaml.AliasToken) for t in tokens) > _MAX_ALIASES:
+            raise ConfigError(f"{file} has more than {_MAX_ALIASES} aliases.")
+        if any(isinstance(t, yaml.TagToken) for t in tokens):
+            raise ConfigError(f"{file} has YAML tags, which are not allowed.")
+    return path
+
+
+def first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
