@@ -215,6 +215,14 @@ def writing(process: psutil.Process) -> bool:
     return any("/runs/.spool/" in link for link in links)
 
 
+def stopped(process: psutil.Process) -> bool:
+    """A signal takes a moment to be obeyed."""
+    try:
+        return process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
 def gone(process: psutil.Process) -> bool:
     try:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE

@@ -13,7 +13,22 @@ from random import Random
 from typing import Any
 
 import pytest
-from chaos import Drivers, Immutable, Published, Running, family, gone, lanes, send, shown, spooling, staged, until, writing
+from chaos import (
+    Drivers,
+    Immutable,
+    Published,
+    Running,
+    family,
+    gone,
+    lanes,
+    send,
+    shown,
+    spooling,
+    staged,
+    stopped,
+    until,
+    writing,
+)
 from workload import RUN, Quiet, hurt, job, plain_days, plain_job
 
 from scoring.jobs.run import run
@@ -92,6 +107,7 @@ def hurt_and_resume(rng: Random, drivers: Drivers, given: dict[str, Any], worksp
     Published.of(workspace).same_as(expected)
     assert drivers.run(given) == 0, drivers.said()
     immutable.look()
+    assert not spooling(workspace), "what killed writers left is swept by the next run"
     return struck
 
 
@@ -113,7 +129,7 @@ def test_inline_driver_killed_at(
     marks.mkdir()
     nth = [None, 7, 30] if site.startswith(("stage", "read", "device")) else [None, None, None]
     faults = [{"site": site, "kind": "kill", "slice_nth": n, "once": str(marks / f"{k}")} for k, n in enumerate(nth)]
-    given = plain_job(tmp_path / "ws", data, bundle, engine__faults=faults)
+    given = plain_job(tmp_path / "ws", data, bundle, engine__faults=faults, engine__in_flight=1)
     codes = [drivers.run(given) for _ in range(4)]
     assert codes.count(-9) == len(os.listdir(marks)) >= 2
     assert codes[-1] == 0, drivers.said()
@@ -200,6 +216,7 @@ def frozen(node: Any) -> bool:
     """Stop the node's lanes; if none was writing, let them go on."""
     found = lanes(node)
     send(signal.SIGSTOP, found)
+    until(lambda: all(stopped(lane) for lane in found), "the lanes to stand still")
     if any(writing(lane) for lane in found):
         send(signal.SIGSTOP, family(node))
         return True
