@@ -51,7 +51,8 @@ def run(overrides: list[str]) -> RunRecord:
     from scoring.respond.progress import ProgressWatcher
 
     job, config = settings(overrides, None)
-    return score(job, config, ProgressWatcher(None))
+    with ProgressWatcher(None) as watcher:
+        return score(job, config, watcher)
 
 
 def settings(overrides: Sequence[str], config_dir: str | None) -> tuple[Job, str]:
@@ -175,7 +176,8 @@ def _run(job: Job, config: str, overrides: Sequence[str], as_json: bool) -> int:
     from scoring.respond.progress import ProgressWatcher
 
     stop = _Signals()
-    record = score(job, config, ProgressWatcher(sys.stderr), stop.why)
+    with ProgressWatcher(sys.stderr) as watcher:
+        record = score(job, config, watcher, stop.why)
     called = program(sys.argv[0])
     _print(record.to_json() if as_json else summary.render(record, job.workspace, called))
     if record.status in ("paused", "failed"):
@@ -227,6 +229,8 @@ class _Signals:
             for process in psutil.Process().children(recursive=True):  # some of Ray's would stay for a minute
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
+            if sys.stderr.isatty():
+                _say("\x1b[?25h")  # the progress bar hides the cursor
             os._exit(128 + number)
         self.number = number
         _say("Stopping: what is in hand may finish; again to stop at once.")

@@ -45,7 +45,7 @@ def manual(verb: str) -> str:
     lines += [f"  {group:10} {', '.join(choices(group))}" for group in GROUPS]
     lines += ["", "Settings, overridden as key=value:"]
     for group in ("", *GROUPS[:-1]):
-        lines += _documented(_root() / group / f"{choices(group)[0]}.yaml" if group else _root() / "run.yaml", group)
+        lines += _documented(_root() / group / f"{_shown(group)}.yaml" if group else _root() / "run.yaml", group)
     return "\n".join(
         [*lines, "", "Options: --json, --cfg job (show the settings), --multirun, --config-dir=… (groups of your own)."]
     )
@@ -54,6 +54,12 @@ def manual(verb: str) -> str:
 def choices(group: str) -> list[str]:
     """The names that a group can have."""
     return sorted(path.stem for path in (_root() / group).glob("*.yaml"))
+
+
+def _shown(group: str) -> str:
+    """The one that is taken where nothing is said, or else the first."""
+    taken = re.search(rf"^  - {group}: (\w+)$", (_root() / "run.yaml").read_text(), re.MULTILINE)
+    return taken[1] if taken else choices(group)[0]
 
 
 def _root() -> Path:
@@ -90,7 +96,7 @@ def program(called: str) -> str:
     path = Path(called)
     if path.name == "__main__.py":
         return f"{_near(Path(sys.executable))} -m scoring"
-    if not path.exists():  # from Python, where there is no command
+    if not path.is_file():  # from Python, where there is no command
         return "scoring"
     found = shutil.which(path.name)
     return path.name if found and Path(found).samefile(path) else _near(path)

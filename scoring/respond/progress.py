@@ -1,5 +1,6 @@
 """How far a run is: a live bar on a terminal, plain lines otherwise, progress.json always. Cannot fail or slow a run.
 
+The run only counts; a thread of its own draws, prints and writes, so that a slow terminal or store is nobody else's trouble.
 Totals come from footers and grow while planning goes on; the rate is that of the last minute; the ETA is a range, because the
 rate is.
 """
@@ -12,7 +13,9 @@ import sys
 import threading
 import time
 from collections import deque
-from typing import Any, TextIO
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -20,8 +23,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from scoring.stores import Store
 from scoring.types import Counts, Receipt, RunRecord, Slice
 
+_TICK_S = 0.25
 _LINE_EVERY_S = 5.0
 _FILE_EVERY_S = 1.0
+_LAST_WORD_S = 5.0  # for the thread to write how it ended; a store that takes longer is left behind
 _WINDOW_S = 60.0
 
 
@@ -60,76 +65,124 @@ class Meter:
         rates = [r for r in (self.rate(), overall) if r > 0]
         return (left / max(rates), left / min(rates)) if rates and left > 0 else None
 
+    def sentence(self) -> str:
+        counts, eta = self.counts, self.eta_s()
+        suppressed = f", {counts.suppressed:,} suppressed" if counts.suppressed else ""
+        return (
+            f"{counts.total:,} of {max(self.planned_rows, counts.total):,} rows, {counts.scored:,} scored, "
+            f"{counts.quarantined:,} quarantined{suppressed}, {self.rate():,.0f} rows/s{_left(eta)}"
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """As progress.json has them."""
+        counts, eta = self.counts, self.eta_s()
+        return {
+            "rows": {"done": counts.total, "planned": self.planned_rows},
+            "scored": counts.scored,
+            "quarantined": counts.quarantined,
+            "suppressed": counts.suppressed,
+            "slices": {"done": self.done_slices, "planned": self.planned_slices},
+            "rows_per_second": round(self.rate(), 1),
+            "eta_seconds": [round(s, 1) for s in eta] if eta else None,
+        }
+
 
 class ProgressWatcher:
-    """Told by the run what happens, from the planner's and the driver's thread. `out` None is silent."""
+    """Told by the run what happens, from the planner's and the driver's thread. `out` None prints nothing.
 
-    def __init__(self, out: TextIO | None = sys.stderr) -> None:
-        self._out = out
+    A context manager: leaving it gives the terminal back and ends the thread, also where the run raised and never called `end`.
+    """
+
+    def __init__(
+        self, out: TextIO | None = sys.stderr, line_every_s: float = _LINE_EVERY_S, last_word_s: float = _LAST_WORD_S
+    ) -> None:
+        self._out, self._line_every_s, self._last_word_s = out, line_every_s, last_word_s
         self._lock = threading.Lock()
         self._meter = Meter(time.monotonic())
+        self._status, self._ended = "running", threading.Event()
+        self._teller: threading.Thread | None = None
         self._bar: Progress | None = None
         self._task: Any = None
-        self._said = self._wrote = 0.0
         self._lanes = 0
         self._run_id = ""
         self._store: Store | None = None
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if not self._ended.is_set():
+            self._stop("failed")
+
     def begin(self, run_id: str, resumed: bool, lanes: int, store: Store) -> None:
+        self._run_id, self._store, self._lanes = run_id, store, lanes
         with contextlib.suppress(Exception):
-            self._run_id, self._store, self._lanes = run_id, store, lanes
-            self._meter = Meter(time.monotonic())
             self._print(f"{'Going on with' if resumed else 'Run'} {run_id} on {lanes} lane(s); workspace {store.root}")
-            if self._out is not None and self._out.isatty():
-                columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"))
-                self._bar = Progress(*columns, TimeElapsedColumn(), console=Console(file=self._out))
-                self._task = self._bar.add_task("scoring", total=None, said="planning")
-                self._bar.start()
+            self._teller = threading.Thread(target=self._tell, name="progress", daemon=True)
+            self._teller.start()
 
     def planned(self, work: Slice) -> None:
         with self._lock:
             self._meter.planned(work)
 
     def finished(self, receipt: Receipt) -> None:
-        with contextlib.suppress(Exception), self._lock:
+        with self._lock:
             self._meter.finished(receipt, time.monotonic())
-            self._show()
 
     def end(self, record: RunRecord) -> None:
-        with contextlib.suppress(Exception), self._lock:
-            self._write(record.status)
+        self._stop(record.status)
+
+    def _stop(self, status: str) -> None:
+        self._status = status
+        self._ended.set()
+        if self._teller is not None:
+            self._teller.join(self._last_word_s)
+
+    def _tell(self) -> None:
+        """Until the run ends, and once more then. Whatever goes wrong here stays here."""
+        with contextlib.suppress(Exception):
+            self._open_bar()
+        wrote = said = time.monotonic()
+        over = False
+        while not over:
+            over = self._ended.wait(_TICK_S)
+            now = time.monotonic()
+            with contextlib.suppress(Exception):
+                self._draw()
+            if over or now - wrote >= _FILE_EVERY_S:
+                wrote = now
+                with contextlib.suppress(Exception):
+                    self._write()
+            if self._bar is None and now - said >= self._line_every_s:
+                said = now
+                with contextlib.suppress(Exception):
+                    self._print(self._said())
+        with contextlib.suppress(Exception):
             if self._bar is not None:
-                self._bar.update(self._task, completed=self._meter.counts.total, said=self._sentence())
                 self._bar.stop()
 
-    def _show(self) -> None:
-        now = time.monotonic()
-        if now - self._wrote >= _FILE_EVERY_S:
-            self._wrote = now
-            self._write("running")
+    def _open_bar(self) -> None:
+        if self._out is not None and self._out.isatty():
+            columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.fields[said]}"), TimeElapsedColumn())
+            self._bar = Progress(*columns, console=Console(file=self._out), auto_refresh=False)
+            self._task = self._bar.add_task("scoring", total=None, said="planning")
+            self._bar.start()
+
+    def _draw(self) -> None:
         if self._bar is not None:
-            meter = self._meter
-            self._bar.update(self._task, total=meter.planned_rows, completed=meter.counts.total, said=self._sentence())
-        elif now - self._said >= _LINE_EVERY_S:
-            self._said = now
-            self._print(self._sentence())
+            total, done = self._meter.planned_rows, self._meter.counts.total
+            self._bar.update(self._task, total=total or None, completed=done, said=self._said() if done else "starting")
+            self._bar.refresh()
 
-    def _sentence(self) -> str:
-        meter = self._meter
-        counts, eta = meter.counts, meter.eta_s()
-        left = f", {_clock(eta[0])}-{_clock(eta[1])} left" if eta else ""
-        return (
-            f"{counts.total:,} of {max(meter.planned_rows, counts.total):,} rows, {counts.scored:,} scored, "
-            f"{counts.quarantined:,} quarantined, {meter.rate():,.0f} rows/s{left}"
-        )
+    def _said(self) -> str:
+        with self._lock:
+            return self._meter.sentence()
 
-    def _write(self, status: str) -> None:
-        meter, eta = self._meter, self._meter.eta_s()
-        facts: dict[str, Any] = {"run_id": self._run_id, "status": status}
-        facts |= {"rows": {"done": meter.counts.total, "planned": meter.planned_rows}}
-        facts |= {"scored": meter.counts.scored, "quarantined": meter.counts.quarantined, "suppressed": meter.counts.suppressed}
-        facts |= {"slices": {"done": meter.done_slices, "planned": meter.planned_slices}, "lanes": self._lanes}
-        facts |= {"rows_per_second": round(meter.rate(), 1), "eta_seconds": [round(s, 1) for s in eta] if eta else None}
+    def _write(self) -> None:
+        with self._lock:
+            facts = self._meter.facts()
+        facts |= {"run_id": self._run_id, "status": self._status, "lanes": self._lanes}
+        facts["updated"] = datetime.now(UTC).isoformat(timespec="seconds")
         if self._store is not None:
             self._store.replace(f"runs/{self._run_id}/progress.json", json.dumps(facts, indent=2).encode())
 
@@ -138,5 +191,12 @@ class ProgressWatcher:
             print(text, file=self._out, flush=True)
 
 
+def _left(eta: tuple[float, float] | None) -> str:
+    if eta is None:
+        return ""
+    soon, late = (_clock(s) for s in eta)
+    return f", {soon} left" if soon == late else f", {soon} to {late} left"
+
+
 def _clock(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -20,7 +20,7 @@ def render(record: RunRecord, workspace: str, program: str = "scoring") -> str:
         lines.append(_equation(rows))
         lines += [f"  {count:>12,}  {clean(reason)}" for reason, count in _most(record.reasons)]
         lines += _files(record) + _partitions(record) + _time(record)
-    return "\n".join([*lines, *_where(record, workspace, program)])
+    return "\n".join(clean(line, most=2_000) for line in [*lines, *_where(record, workspace, program)])
 
 
 def _equation(rows: dict[str, int]) -> str:
@@ -29,7 +29,7 @@ def _equation(rows: dict[str, int]) -> str:
 
 
 def _most(counts: dict[str, int]) -> list[tuple[str, int]]:
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ordered = sorted(((reason, n) for reason, n in counts.items() if n), key=lambda item: (-item[1], item[0]))
     rest = ordered[_SHOWN:]
     return ordered[:_SHOWN] + ([(f"and {len(rest)} more reasons", sum(n for _, n in rest))] if rest else [])
 
