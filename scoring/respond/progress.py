@@ -66,12 +66,15 @@ class Meter:
         return (left / max(rates), left / min(rates)) if rates and left > 0 else None
 
     def sentence(self) -> str:
-        counts, eta = self.counts, self.eta_s()
+        """A line of a log."""
+        return f"{self.counts.total:,} of {max(self.planned_rows, self.counts.total):,} rows, {self.outcomes()}"
+
+    def outcomes(self) -> str:
+        """Beside a bar, which shows the rest; fits into 80 columns with it."""
+        counts = self.counts
         suppressed = f", {counts.suppressed:,} suppressed" if counts.suppressed else ""
-        return (
-            f"{counts.total:,} of {max(self.planned_rows, counts.total):,} rows, {counts.scored:,} scored, "
-            f"{counts.quarantined:,} quarantined{suppressed}, {self.rate():,.0f} rows/s{_left(eta)}"
-        )
+        outcomes = f"{counts.scored:,} scored, {counts.quarantined:,} quarantined{suppressed}"
+        return f"{outcomes}, {self.rate():,.0f} rows/s{_left(self.eta_s())}"
 
     def facts(self) -> dict[str, Any]:
         """As progress.json has them."""
@@ -156,27 +159,26 @@ class ProgressWatcher:
             if self._bar is None and now - said >= self._line_every_s:
                 said = now
                 with contextlib.suppress(Exception):
-                    self._print(self._said())
+                    with self._lock:
+                        line = self._meter.sentence()
+                    self._print(line)
         with contextlib.suppress(Exception):
             if self._bar is not None:
                 self._bar.stop()
 
     def _open_bar(self) -> None:
         if self._out is not None and self._out.isatty():
-            columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.fields[said]}"), TimeElapsedColumn())
-            self._bar = Progress(*columns, console=Console(file=self._out), auto_refresh=False)
+            columns = (SpinnerColumn(), BarColumn(bar_width=None), TextColumn("{task.fields[said]}"), TimeElapsedColumn())
+            self._bar = Progress(*columns, expand=True, console=Console(file=self._out), auto_refresh=False)
             self._task = self._bar.add_task("scoring", total=None, said="planning")
             self._bar.start()
 
     def _draw(self) -> None:
         if self._bar is not None:
-            total, done = self._meter.planned_rows, self._meter.counts.total
-            self._bar.update(self._task, total=total or None, completed=done, said=self._said() if done else "starting")
+            with self._lock:
+                total, done, said = self._meter.planned_rows, self._meter.counts.total, self._meter.outcomes()
+            self._bar.update(self._task, total=total or None, completed=done, said=said if done else "starting")
             self._bar.refresh()
-
-    def _said(self) -> str:
-        with self._lock:
-            return self._meter.sentence()
 
     def _write(self) -> None:
         with self._lock:
