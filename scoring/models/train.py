@@ -5,7 +5,8 @@ Scaling, vocabularies and calibration are learnt here too; a part of the rows is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def fit(
     order = np.random.default_rng(recipe.seed).permutation(table.num_rows)
     cut = max(1, int(table.num_rows * recipe.held_out))
     held, train = torch.from_numpy(order[:cut].copy()), torch.from_numpy(order[cut:].copy())
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(recipe.seed)
         net = _train(layout, rows, truth, train, recipe)
     with torch.inference_mode():
@@ -102,6 +103,19 @@ def fit(
         golden=golden,
     )
     return {h.name: float(_loss(h, z * h.slope + h.intercept, t)) for h, z, t in zip(heads, logits, truth, strict=True)}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Steps of a few hundred rows are too small to share: on two busy cores a second thread cost ten times the CPU time. It also
+    makes the weights those of the seed, whatever the number of cores.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _alias(kind: pa.DataType) -> str:
