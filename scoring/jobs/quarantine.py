@@ -16,7 +16,10 @@ from scoring.types import BadFile
 
 @dataclass(frozen=True)
 class QuarantineRecord:
-    """Rows by "stage:reason" and by source file; a row with two reasons counts under both."""
+    """Rows by "stage:reason" and by source file; a row with two reasons counts under both.
+
+    Files whose rows nobody could count stand there with 0.
+    """
 
     rows: int
     reasons: dict[str, int]
@@ -48,6 +51,7 @@ def render(found: QuarantineRecord) -> str:
     lines = [f"{found.rows:,} rows in quarantine"]
     for title, counts in (("by reason", found.reasons), ("by file", found.files)):
         lines += [f"{title}:"] + [
-            f"  {n:>12,}  {clean(name)}" for name, n in sorted(counts.items(), key=lambda c: (-c[1], c[0]))[:30]
+            f"  {f'{n:,}' if n else 'unknown':>12}  {clean(name)}"
+            for name, n in sorted(counts.items(), key=lambda c: (-c[1], c[0]))[:30]
         ]
     return "\n".join(lines)

@@ -67,6 +67,8 @@ class Meter:
 
     def sentence(self) -> str:
         """A line of a log."""
+        if not self.done_slices:
+            return f"starting: {self.planned_rows:,} rows in {self.planned_slices:,} slices planned so far"
         return f"{self.counts.total:,} of {max(self.planned_rows, self.counts.total):,} rows, {self.outcomes()}"
 
     def outcomes(self) -> str:
