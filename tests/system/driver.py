@@ -9,15 +9,18 @@ import json
 import os
 import sys
 import traceback
+from contextlib import suppress
 
-import pandas  # noqa: F401 - pyarrow looks for it; this and what follows is imported once, before the forks
-import ray  # noqa: F401
+import ray  # noqa: F401 - imported once, before the forks, like all that follows
 from workload import Quiet, plain_job
 
 from scoring.errors import ScoringError
 from scoring.jobs.run import run
 from scoring.parts import part
 from scoring.settings import Job, build
+
+with suppress(ImportError):
+    import pandas  # noqa: F401 - pyarrow looks for it where it is installed
 
 
 def attempt(given: dict[str, object]) -> int:
