@@ -21,7 +21,7 @@ def redact(config: str) -> str:
         found = yaml.safe_load(config)
     except yaml.YAMLError:
         return f"# could not be parsed, so that nothing of it is shown: {len(config)} characters\n"
-    return yaml.safe_dump(_clean(found), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(_clean(found), sort_keys=False)
 
 
 def is_secret(name: str) -> bool:
