@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from pathlib import Path
+from importlib import import_module
 from types import FrameType
 from typing import Any
 
@@ -29,8 +29,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from scoring.errors import ConfigError, ScoringError, UsageError
-from scoring.jobs.arguments import Said, first_line, flags, needed, number, safe_folder, words
-from scoring.respond.manual import VERBS, clean, manual, paths, program, usage
+from scoring.jobs.arguments import Said, first_line, flags, safe_folder, words
+from scoring.respond.manual import clean, manual, paths, program, usage
+from scoring.respond.verbs import VERBS, named
 from scoring.settings import Job, build
 from scoring.types import RunRecord
 
@@ -121,7 +122,7 @@ def _guarded(arguments: list[str]) -> int:
 
 
 def _command(arguments: list[str]) -> int:
-    verb, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    verb, rest = named(arguments)
     if verb in ("-h", "--help", "help"):
         _print(usage())
         return 0
@@ -133,7 +134,7 @@ def _command(arguments: list[str]) -> int:
     if "--help" in rest or "-h" in rest:
         _print(manual(verb))
         return 0
-    return _job(verb, rest) if verb in ("run", "plan") else _plain(verb, rest)
+    return _job(verb, rest) if VERBS[verb].job else _plain(verb, rest)
 
 
 def _job(verb: str, rest: list[str]) -> int:
@@ -188,28 +189,12 @@ def _run(job: Job, config: str, overrides: Sequence[str], as_json: bool) -> int:
 
 
 def _plain(verb: str, rest: list[str]) -> int:
-    given, as_json = words(verb, rest)
-    match verb:
-        case "doctor":
-            from scoring.jobs import doctor
-
-            found = doctor.doctor(given.get("workspace"), given.get("store"))
-            return _report(found, doctor.render, as_json) or (78 if found.problems else 0)
-        case "verify":
-            from scoring.jobs import verify
-
-            verified = verify.verify(needed(given, "workspace", verb))
-            return _report(verified, verify.render, as_json) or (65 if verified.problems else 0)
-        case "quarantine":
-            from scoring.jobs import quarantine
-
-            return _report(quarantine.quarantine(needed(given, "workspace", verb)), quarantine.render, as_json)
-        case _:
-            from scoring.jobs import demo
-
-            numbers = {name: number(given[name], name) for name in ("rows", "seed") if name in given}
-            demo.make(Path(needed(given, "out", verb)), **numbers)
-            return 0
+    """A verb without Hydra: `command` of its file in `jobs` gives what it found and the exit code, `render` says it."""
+    given = words(verb, rest)
+    module = import_module(f"scoring.jobs.{VERBS[verb].file or verb.replace(' ', '_').replace('-', '_')}")
+    found, code = module.command(given)
+    _report(found, module.render, "json" in given.switches)
+    return int(code)
 
 
 class _Signals:

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from scoring.errors import ConfigError, UsageError
-from scoring.respond.manual import WORDS
+from scoring.respond.verbs import VERBS, form
 
 _MAX_YAML_BYTES, _MAX_ALIASES = 1 << 20, 64
 
@@ -46,27 +46,55 @@ def flags(rest: list[str]) -> Said:
     return Said(frozenset(said), words, config_dir)
 
 
-def words(verb: str, rest: list[str]) -> tuple[dict[str, str], bool]:
-    """name=value for verbs without Hydra, and whether --json was said."""
-    said = flags(rest)
-    if said.config_dir is not None or said.flags - {"--json"}:
-        raise UsageError(f"scoring {verb} takes no option but --json.")
-    given = dict(word.partition("=")[::2] for word in said.words)
-    if strange := next((name for name in given if name not in WORDS[verb]), None):
-        raise UsageError(f"scoring {verb} does not know {strange!r}. It takes {', '.join(f'{w}=…' for w in WORDS[verb])}.")
-    return given, "--json" in said.flags
+@dataclass(frozen=True)
+class Given:
+    """What was said to a verb without Hydra."""
+
+    verb: str
+    words: dict[str, str]
+    switches: frozenset[str]
+
+    def get(self, name: str) -> str | None:
+        return self.words.get(name)
+
+    def needed(self, name: str) -> str:
+        """Raises: UsageError: it was not said."""
+        if not self.words.get(name):
+            raise UsageError(f"scoring {self.verb} needs {name}=…")
+        return self.words[name]
+
+    def number(self, name: str, default: int) -> int:
+        """Raises: UsageError: not a whole number."""
+        text = self.words.get(name, str(default))
+        if not text.isdecimal():
+            raise UsageError(f"{name}={text} is not a whole number.")
+        return int(text)
 
 
-def needed(given: dict[str, str], name: str, verb: str) -> str:
-    if not given.get(name):
-        raise UsageError(f"scoring {verb} needs {name}=…")
-    return given[name]
+def words(verb: str, rest: list[str]) -> Given:
+    """The words of a verb without Hydra: places in order, name=value or --name value, and --switches.
 
-
-def number(text: str, name: str) -> int:
-    if not text.isdecimal():
-        raise UsageError(f"{name}={text} is not a whole number.")
-    return int(text)
+    Raises:
+        UsageError: a word or an option that the verb does not take, or an option without its value.
+    """
+    one = VERBS[verb]
+    said: dict[str, str] = {}
+    switches: set[str] = set()
+    places, pending = list(one.places), iter(rest)
+    for word in pending:
+        name, equals, value = word.removeprefix("--").partition("=")
+        if word.startswith("-") and name in (*one.switches, "json") and not equals:
+            switches.add(name)
+        elif name in one.words and (equals or word.startswith("--")):
+            said[name] = value if equals else next(pending, "")
+        elif word.startswith("-"):
+            options = ", ".join(f"--{s}" for s in (*one.switches, "json"))
+            raise UsageError(f"scoring {verb} takes no option but {options}: {word}.")
+        elif places:
+            said[places.pop(0)] = word
+        else:
+            raise UsageError(f"scoring {verb} does not know {name!r}. Say scoring {form(verb)}.")
+    return Given(verb, said, frozenset(switches))
 
 
 def safe_folder(folder: str) -> Path:

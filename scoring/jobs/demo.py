@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -19,11 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scoring.errors import ConfigError
+from scoring.jobs.arguments import Given
 from scoring.models.train import Recipe, Target, fit
 from scoring.settings import Column
 
 FIRST_DAY, DAYS = date(2026, 1, 1), 30
 STRINGS_DAY, COPY_DAY, TRUNCATED_DAY, EMPTY_DAY, SHIFT_DAY = 7, 12, 15, 18, 21  # days of the month
+ROWS = 3_200_000  # drawn, by default
 GARBAGE = ("12,5", "N/A", " 7", "1e400", "")
 NUMERIC = ("amount", "merchant_risk", "distance_km", "minutes_since_last", "hour")
 CATEGORIES = {
@@ -50,7 +53,25 @@ _ROW_GROUP = 1 << 16
 Drawn = dict[str, np.ndarray[Any, Any]]
 
 
-def make(folder: Path, rows: int = 3_200_000, seed: int = 0) -> None:
+@dataclass(frozen=True)
+class Made:
+    """Where the demo's data and model lie."""
+
+    data: str
+    bundle: str
+
+
+def command(given: Given) -> tuple[Made, int]:
+    folder = Path(given.needed("out"))
+    make(folder, given.number("rows", ROWS), given.number("seed", 0))
+    return Made(str(folder / "data" / "transactions"), str(folder / "bundle")), 0
+
+
+def render(made: Made) -> str:
+    return f"data:   {made.data}\nbundle: {made.bundle}"
+
+
+def make(folder: Path, rows: int = ROWS, seed: int = 0) -> None:
     """Write `folder`/data/transactions (30 days of Parquet) and `folder`/bundle. What is there already for these values stays.
 
     `rows` counts what is drawn; a copied file repeats some of them, and a truncated one loses some.

@@ -18,6 +18,7 @@ import torch
 
 from scoring.engine import capacity
 from scoring.errors import ScoringError
+from scoring.jobs.arguments import Given
 from scoring.settings import Engine, Hardware
 from scoring.stores import open_store, probe
 
@@ -141,6 +142,11 @@ def _spare(place: str) -> Iterator[str]:
     wanted = Path(local).expanduser().absolute()
     with tempfile.TemporaryDirectory(prefix=".doctor-", dir=next(p for p in (wanted, *wanted.parents) if p.exists())) as spare:
         yield spare
+
+
+def command(given: Given) -> tuple[Diagnosis, int]:
+    found = doctor(given.get("workspace"), given.get("store"))
+    return found, 78 if found.problems else 0
 
 
 def render(found: Diagnosis) -> str:

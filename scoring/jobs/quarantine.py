@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from scoring.jobs.arguments import Given
 from scoring.jobs.workspace import existing
 from scoring.respond.manual import clean
 from scoring.sinks.publish import published
@@ -45,6 +46,10 @@ def _reasons(row: dict[str, Any]) -> list[str]:
     if row["_row"] is None:
         return [BadFile(row["_source_file"], row["_stage"], row["_reasons"][0], row["_rows"]).kind]
     return [reason.split(": ")[0] if row["_stage"] == "score" else reason for reason in row["_reasons"]]
+
+
+def command(given: Given) -> tuple[QuarantineRecord, int]:
+    return quarantine(given.needed("workspace")), 0
 
 
 def render(found: QuarantineRecord) -> str:

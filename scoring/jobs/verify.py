@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scoring.jobs.arguments import Given
 from scoring.jobs.workspace import existing
 from scoring.ledger.chain import verify as walk
 from scoring.respond.manual import clean
@@ -56,6 +57,11 @@ def _file(store: Store, file: PublicFile) -> list[str]:
     if hashlib.sha256(data).hexdigest() != file.sha256:
         return [f"{file.path}: its content has changed"]
     return [] if found == file.rows else [f"{file.path}: {found} rows, {file.rows} were published"]
+
+
+def command(given: Given) -> tuple[Verification, int]:
+    found = verify(given.needed("workspace"))
+    return found, 65 if found.problems else 0
 
 
 def render(found: Verification) -> str:

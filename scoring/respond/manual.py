@@ -1,4 +1,4 @@
-"""What the command line says of itself: verbs, groups, settings, read from the configuration files and their comments.
+"""What the command line says of itself: groups and settings, read from the configuration files and their comments.
 
 And how it says it: commands that can be pasted, names of files that cannot steer a terminal.
 """
@@ -14,34 +14,22 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
 
-VERBS = {
-    "run": "score what is not scored yet and publish it",
-    "plan": "say what a run would do, without doing it",
-    "doctor": "say what this machine offers and what a run would use [workspace=… store=s3://…]",
-    "verify": "check that what was published is still what was published: workspace=…",
-    "quarantine": "show quarantined rows by reason and file: workspace=…",
-    "demo-data": "make the data and the model of the demo: out=… [rows=… seed=…]",
-}
-WORDS = {  # of verbs without Hydra
-    "doctor": ("workspace", "store"),
-    "verify": ("workspace",),
-    "quarantine": ("workspace",),
-    "demo-data": ("out", "rows", "seed"),
-}
+from scoring.respond.verbs import VERBS, form
+
 GROUPS = ("source", "model", "hardware", "engine", "contract", "sink", "release", "job")
 
 
 def usage() -> str:
     """All verbs."""
-    verbs = "\n".join(f"  scoring {verb:12} {said}" for verb, said in VERBS.items())
+    verbs = "\n".join(f"  scoring {verb:14} {one.said}" for verb, one in VERBS.items())
     return f"Commands:\n{verbs}\nEach takes --help, and --json where it reports."
 
 
 def manual(verb: str) -> str:
     """One verb: for jobs, with all groups and settings."""
-    if verb not in ("run", "plan"):
-        return f"scoring {verb}: {VERBS[verb]}"
-    lines = [f"scoring {verb}: {VERBS[verb]}", "", "Groups, chosen as group=name:"]
+    if not VERBS[verb].job:
+        return f"scoring {verb}: {VERBS[verb].said}\n  scoring {form(verb)}"
+    lines = [f"scoring {verb}: {VERBS[verb].said}", "", "Groups, chosen as group=name:"]
     lines += [f"  {group:10} {', '.join(choices(group))}" for group in GROUPS]
     lines += ["", "Settings, overridden as key=value:"]
     for group in ("", *GROUPS[:-1]):

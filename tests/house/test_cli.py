@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_module
 from scoring.__main__ import settings
 from scoring.errors import ConfigError, UsageError
 from scoring.jobs.arguments import flags, safe_folder, words
-from scoring.respond.manual import VERBS
+from scoring.respond.verbs import VERBS
 
 GIVEN = ["source=parquet", "source.path=in", "model.bundle=bundle", "workspace=out"]
 
@@ -69,7 +69,7 @@ def test_what_is_said_wrongly_is_told_and_leaves_no_trace(given, code, said, tmp
 def test_every_verb_has_help(verb, tmp_path):
     done = command(verb, "--help", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"scoring {verb}: {VERBS[verb]}")
+    assert done.stdout.startswith(f"scoring {verb}: {VERBS[verb].said}")
 
 
 def test_the_job_can_be_seen_and_hydra_leaves_nothing_behind(tmp_path):
@@ -170,6 +170,8 @@ def test_a_folder_of_the_user_adds_choices(tmp_path):
 def test_flags_and_words():
     said = flags(["a=1", "--json", "--config-dir", "x", "-m", "--cfg=job", "b=c=d"])
     assert (said.flags, said.words, said.config_dir) == ({"--json", "-m", "--cfg"}, ["a=1", "b=c=d"], "x")
-    assert words("verify", ["workspace=a=b", "--json"]) == ({"workspace": "a=b"}, True)
+    given = words("verify", ["workspace=a=b", "--json"])
+    assert (given.words, given.switches) == ({"workspace": "a=b"}, {"json"})
+    assert words("verify", ["--workspace", "a"]).words == words("verify", ["--workspace=a"]).words == {"workspace": "a"}
     with pytest.raises(UsageError, match="--cfg"):
         flags(["--cfg"])

@@ -6,7 +6,8 @@ from typing import get_type_hints
 
 import pytest
 
-from scoring.respond.manual import GROUPS, VERBS, choices, manual, paths, usage
+from scoring.respond.manual import GROUPS, choices, manual, paths, usage
+from scoring.respond.verbs import VERBS
 from scoring.settings import Job
 
 
@@ -32,5 +33,5 @@ def test_groups_are_those_of_the_job_and_the_default_is_shown():
 
 
 def test_all_verbs_are_listed():
-    assert [line.split()[1] for line in usage().splitlines()[1:-1]] == list(VERBS)
-    assert manual("verify") == f"scoring verify: {VERBS['verify']}"
+    assert [line[10:24].strip() for line in usage().splitlines()[1:-1]] == list(VERBS)
+    assert manual("verify") == f"scoring verify: {VERBS['verify'].said}\n  scoring verify workspace=…"

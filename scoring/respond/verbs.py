@@ -1,0 +1,45 @@
+"""The verbs of the command line and the words each takes; what a verb does stands in the file of its name in `jobs`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Verb:
+    """`places` are said without a name, in this order; `words` as name=value or --name value; `switches` as --name.
+
+    A `job` takes Hydra's groups and overrides instead. `file` is where it stands in `jobs`, if not under its own name.
+    """
+
+    said: str
+    places: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    switches: tuple[str, ...] = ()
+    job: bool = False
+    file: str = ""
+
+
+VERBS = {
+    "run": Verb("score what is not scored yet and publish it", job=True),
+    "plan": Verb("say what a run would do, without doing it", job=True),
+    "doctor": Verb("say what this machine offers and what a run would use", words=("workspace", "store")),
+    "verify": Verb("check that what was published is still what was published", words=("workspace",)),
+    "quarantine": Verb("show quarantined rows by reason and file", words=("workspace",)),
+    "demo-data": Verb("make the data and the model of the demo", words=("out", "rows", "seed"), file="demo"),
+}
+
+
+def named(arguments: list[str]) -> tuple[str, list[str]]:
+    """The verb, which may be of two words ("contract check"), and the rest."""
+    two = " ".join(arguments[:2])
+    if two in VERBS:
+        return two, arguments[2:]
+    return (arguments[0], arguments[1:]) if arguments else ("", [])
+
+
+def form(verb: str) -> str:
+    """How a verb without Hydra is said: "release-held RUN PARTITION workspace=… [--discard]"."""
+    one = VERBS[verb]
+    words = [*map(str.upper, one.places), *(f"{w}=…" for w in one.words), *(f"[--{s}]" for s in one.switches)]
+    return " ".join([verb, *words])
