@@ -1,4 +1,4 @@
-"""One attempt at one slice: read, admit and encode, score, stage, in four threads with bounded memory.
+"""One attempt at one slice: read, admit and encode, score, stage, in three or four threads with bounded memory.
 
 Knows nothing of retries. What breaks as a whole (a file that cannot be read, a missing column) is raised as `Broken`; nothing of
 the attempt is staged then, and the lane starts again without that fragment.
@@ -51,8 +51,17 @@ class Attempt:
     """Use once: `run`."""
 
     def __init__(
-        self, job: Job, model: Model, rules: Rules, scorer: Scorer, writer: StagedWriter, turn: AbstractContextManager[object]
+        self,
+        job: Job,
+        model: Model,
+        rules: Rules,
+        scorer: Scorer,
+        writer: StagedWriter,
+        turn: AbstractContextManager[object],
+        one_core: bool,
     ) -> None:
+        """`one_core`: encode and score in one thread, so that a window is scored while it lies in the core's cache (a tenth)."""
+        self._one_core, self._encode_s = one_core, 0.0
         self._job, self._model, self._rules, self._scorer, self._writer, self._turn = job, model, rules, scorer, writer, turn
         self._columns = tuple(dict.fromkeys((*(rule.name for rule in rules.columns), *job.source.carry)))
         self._read_rows = self._scored = self._quarantined = 0
@@ -68,8 +77,12 @@ class Attempt:
         """
         pipeline = Pipeline()
         try:
-            stages = (("encode", self._encode), ("score", self._score), ("stage", self._stage))
-            pipeline.run(("read", self._read(fragments, faults)), *stages)
+            apart = (("encode", self._encode), ("score", self._score))
+            together = (("score", self._encode_and_score),)
+            stages = together if self._one_core else apart
+            pipeline.run(("read", self._read(fragments, faults)), *stages, ("stage", self._stage))
+            if self._one_core:
+                pipeline.seconds |= {"encode": self._encode_s, "score": pipeline.seconds["score"] - self._encode_s}
             for bad in lost:
                 self._lose(bad)
             began = time.perf_counter()
@@ -101,6 +114,12 @@ class Attempt:
         except MissingColumns as error:
             raise Broken(fragment, "admit", str(error)) from None
         return fragment, window, admitted, self._scorer.device.upload(self._model.encode(admitted.good))
+
+    def _encode_and_score(self, given: tuple[Fragment, Window]) -> Item:
+        began = time.perf_counter()
+        encoded = self._encode(given)
+        self._encode_s += time.perf_counter() - began
+        return self._score(encoded)
 
     def _score(self, given: tuple[Fragment, Window, Admitted, Encoded]) -> Item:
         with self._turn:

@@ -1,7 +1,7 @@
 """One model on one device, long-lived: takes slices, answers with receipts or failures, never with an exception.
 
 Weights are loaded once, golden rows are checked once per device. Several slices may be in hand at a time: while one computes, the
-next is read and encoded; the device itself is used by one window at a time.
+next is read and encoded; a GPU is used by one window at a time, and a single core by one slice.
 """
 
 from __future__ import annotations
@@ -62,10 +62,12 @@ class EngineLane:
         self._model = load(job.model.bundle, "cuda" if on_cuda else "cpu", job.model.module)
         self._rules = compile_rules({**self._model.inputs, **job.contract.columns}, job.contract.coerce)
         device = open_device(self._model, job.hardware, self._faults) if kind == "gpu" else Device(self._model, self._faults)
-        self._budget = recall.opened(self._store, self._model.digest, device.name, job.engine.batch)
+        self._budget = recall.opened(self._store, self._model.digest, device.name, job.engine.batch, job.engine.window_rows)
         self._scorer = Scorer(device, self._stand_in, self._budget, job.engine.fallback)
         self._remembered = self._budget.size if self._budget.settled else 0
         self._turn = self._turns(spec.cpus)
+        self._one_core = self._scorer.device.route == "cpu" and spec.cpus == 1
+        self._room = threading.BoundedSemaphore(1 if self._one_core else job.engine.in_flight)
 
     def process(self, work: Slice, attempt: str) -> Receipt | Failure:
         """Score one slice and stage the result; idempotent: a slice that is staged already is not scored again."""
@@ -96,8 +98,14 @@ class EngineLane:
         lost: tuple[BadFile, ...] = ()
         if work.fault is not None:
             fragments, lost = (), tuple(BadFile(f.path, "plan", work.fault, f.rows or 0) for f in work.fragments)
+        with self._room:  # on one core a second slice would only take the cache from the first: it waits here, ready to begin
+            return self._attempts(work, attempt, fragments, lost)
+
+    def _attempts(self, work: Slice, attempt: str, fragments: tuple[Fragment, ...], lost: tuple[BadFile, ...]) -> Receipt:
         while True:
-            one = Attempt(self._job, self._model, self._rules, self._scorer, self._writer(work, attempt), self._turn)
+            one = Attempt(
+                self._job, self._model, self._rules, self._scorer, self._writer(work, attempt), self._turn, self._one_core
+            )
             try:
                 receipt = one.run(fragments, lost, self._faults)
             except Broken as found:
