@@ -99,7 +99,7 @@ class EngineLane:
         while True:
             one = Attempt(self._job, self._model, self._rules, self._scorer, self._writer(work, attempt), self._turn)
             try:
-                receipt = one.run(fragments, lost, self._faults)
+                receipt = one.run(fragments, lost, work.absent, self._faults)
             except Broken as found:
                 smaller = self._pieces(found)
                 lost = (

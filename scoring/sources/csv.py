@@ -34,7 +34,8 @@ _Collect = Callable[[arrow_csv.InvalidRow], Literal["skip", "error"]]
 def footer(file: File, settings: Source) -> Footer:
     """The header line is all that is read. Raises: SourceError; ConfigError when the settings cannot work."""
     with translated():
-        return Footer(describe(_schema(_names(file.path, settings.csv))), None)
+        schema = _schema(_names(file.path, settings.csv))
+        return Footer(describe(schema), None, schema)
 
 
 def read(fragment: Fragment, columns: Sequence[str] | None, window_rows: int, settings: Source) -> Iterator[Window]:
