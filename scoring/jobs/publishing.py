@@ -1,8 +1,8 @@
 """From receipts to published partitions: counts what is still missing, and when nothing is, judges and publishes.
 
 The planner thread announces partitions and slices, the driver thread delivers receipts and publishes: there is one writer of
-manifests and ledger. A partition is complete when its last slice is planned and its last receipt is there; whichever comes second, the
-driver publishes it at its next turn.
+manifests and ledger. A partition is complete when its last slice is planned and its last receipt is there; whichever comes second,
+the driver publishes it at its next turn.
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ def drive(
 ) -> Outcome:
     """Run until the dispatcher has an outcome.
 
-    `should_stop` returns why, once the user wants to stop; `on_ready` hears of each lane that is ready; `on_turn` is called, in this
-    thread like all of them, at each turn of the loop: at the latest every 0.2 s.
+    `should_stop` returns why, once the user wants to stop; `on_ready` hears of each lane that is ready; `on_turn` is called at each
+    turn of the loop, at the latest every 0.2 s, and like all of these in the caller's thread.
     `find` may raise StoreError, TemporaryError or OSError: it is asked again.
     Raises: whatever planning, `on_finished` or `on_turn` raise, or else `find`; the pool is closed in any case.
     """

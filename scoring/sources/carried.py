@@ -95,7 +95,7 @@ def decoded(text: str) -> pa.Schema:
 
 
 def with_absent(batch: pa.RecordBatch, carry: tuple[str, ...], absent: pa.Schema) -> pa.RecordBatch:
-    """The columns to carry, in that order: those that the batch has, and those that its file lacks as nulls (a Hive key as neither)."""
+    """The columns to carry, in that order: what the batch has as it is, `absent` as nulls; a Hive key may be neither."""
     columns: dict[str, Any] = {}
     for name in carry:
         if name in batch.schema.names:

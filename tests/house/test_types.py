@@ -6,7 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring.types import Absence, BadFile, Check, Counts, File, Fragment, Partition, PartitionRecord, Receipt, RunRecord, Slice, StagedFile
+from scoring.types import (
+    Absence,
+    BadFile,
+    Check,
+    Counts,
+    File,
+    Fragment,
+    Partition,
+    PartitionRecord,
+    Receipt,
+    RunRecord,
+    Slice,
+    StagedFile,
+)
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 numbers = st.integers(0, 2**40)

@@ -1,4 +1,4 @@
-"""What becomes of receipts: a partition goes out as soon as its plan and its last receipt are both there, by the driver's thread; one of
+"""What becomes of receipts: a partition goes out as soon as its plan and its last receipt are there, by the driver's thread; one of
 which nothing could be read, or that lacks a carried column everywhere, does not go out.
 """
 

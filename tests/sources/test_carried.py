@@ -1,4 +1,4 @@
-"""Columns to carry: a name that no file of a partition has is refused before anything is scored; what some lack is known with its type."""
+"""Columns to carry: a name that no file of a partition has is refused first; what some files lack is known with its type."""
 
 from __future__ import annotations
 
