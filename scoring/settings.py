@@ -58,7 +58,7 @@ class Source:
 
     kind: str
     path: str
-    carry: tuple[str, ...] = ()  # columns copied to the output untouched
+    carry: tuple[str, ...] = ()  # columns copied to the output untouched; null where some files of a partition lack one
     slice_rows: AtLeastOne = 500_000  # target; a slice is at least one row group
     hive: bool = True
     duplicates: Literal["quarantine", "keep"] = "quarantine"

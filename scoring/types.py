@@ -70,12 +70,14 @@ class Slice:
     """The unit of work, retry and resume. All fragments have one physical schema.
 
     `fault` is set where planning already knows that a file cannot be scored ("unreadable: …", "duplicate of …"): the lane then
-    reads nothing and names the file in the quarantine.
+    reads nothing and names the file in the quarantine. `absent` holds the columns to carry that the files lack, with the types that
+    other files of the partition have them in, as `sources.carried` writes it; "": none.
     """
 
     partition: str
     fragments: tuple[Fragment, ...]
     fault: str | None = None
+    absent: str = ""
 
     @property
     def id(self) -> str:
@@ -149,6 +151,17 @@ class BadFile:
 
 
 @dataclass(frozen=True)
+class Absence:
+    """Scored rows in which a column to carry is null because their file lacks it; `file` is one of those files."""
+
+    rows: int
+    file: str
+
+    def __add__(self, other: Absence) -> Absence:
+        return Absence(self.rows + other.rows, self.file)
+
+
+@dataclass(frozen=True)
 class StagedFile:
     """An immutable file in the workspace. `key` is relative to the workspace root."""
 
@@ -163,6 +176,7 @@ class Receipt:
     """What one attempt at a slice did. It stands in the footer of the staged file, whose existence makes it true.
 
     `reasons` counts quarantined rows by "stage:rule"; a row with two reasons counts under both. `seconds` is time by stage.
+    `absent` names columns to carry that files lacked.
     """
 
     slice_id: str
@@ -178,6 +192,7 @@ class Receipt:
     device: str = ""
     notes: tuple[str, ...] = ()
     scores: StagedFile | None = None  # set by whoever found the file: a file cannot hold its own digest
+    absent: dict[str, Absence] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.rows_in != self.counts.total:
@@ -196,6 +211,7 @@ class Receipt:
         raw["bad_files"] = tuple(BadFile(**b) for b in raw["bad_files"])
         raw["quarantine"] = tuple(StagedFile(**q) for q in raw["quarantine"])
         raw["notes"] = tuple(raw["notes"])
+        raw["absent"] = {name: Absence(**a) for name, a in raw.get("absent", {}).items()}
         raw["scores"] = StagedFile(**raw["scores"]) if raw["scores"] else None
         return cls(**raw)
 

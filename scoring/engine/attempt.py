@@ -25,7 +25,8 @@ from scoring.parts import part
 from scoring.settings import Job
 from scoring.sinks.staged import StagedWriter
 from scoring.sources import Window
-from scoring.types import BadFile, Counts, Fragment, Receipt, Stage
+from scoring.sources.carried import decoded, with_absent
+from scoring.types import Absence, BadFile, Counts, Fragment, Receipt, Stage
 
 
 class Broken(Exception):  # noqa: N818 - it names what was found, and never leaves the engine
@@ -64,18 +65,21 @@ class Attempt:
         self._one_core, self._encode_s = one_core, 0.0
         self._job, self._model, self._rules, self._scorer, self._writer, self._turn = job, model, rules, scorer, writer, turn
         self._columns = tuple(dict.fromkeys((*(rule.name for rule in rules.columns), *job.source.carry)))
+        self._lacking = pa.schema([])
+        self._absent: dict[str, Absence] = {}
         self._read_rows = self._scored = self._quarantined = 0
         self._reasons: Counter[str] = Counter()
         self._routes: Counter[str] = Counter()
 
-    def run(self, fragments: tuple[Fragment, ...], lost: tuple[BadFile, ...], faults: Faults) -> Receipt:
-        """Score the fragments and stage the result; `lost` are files already given up.
+    def run(self, fragments: tuple[Fragment, ...], lost: tuple[BadFile, ...], absent: str, faults: Faults) -> Receipt:
+        """Score the fragments and stage the result; `lost` are files already given up, `absent` is that of the slice.
 
         Raises:
             Broken: a fragment cannot be scored as a whole.
             LaneError, StoreError, InputChangedError, OSError: nothing was staged.
         """
         pipeline = Pipeline()
+        self._lacking = decoded(absent)
         try:
             apart = (("encode", self._encode), ("score", self._score))
             together = (("score", self._encode_and_score),)
@@ -132,14 +136,22 @@ class Attempt:
             kept = np.arange(batch.num_rows, dtype=np.int64) if kept is None else kept
             self._reject(item, kept[failed], "score", [(item.scored.failed[row],) for row in failed.tolist()])
             kept, outputs = np.delete(kept, failed), np.delete(outputs, failed, axis=0)
-        carried = batch.select([name for name in self._job.source.carry if name in batch.schema.names])
+        carried = with_absent(batch, self._job.source.carry, self._lacking)
         self._writer.scores(carried if kept is None else carried.take(pa.array(kept, pa.int64())), outputs)
+        self._miss(item, len(outputs))
         self._scored += len(outputs)
         self._routes.update(item.scored.routes)
         if len(item.admitted.bad):
             self._reject(item, item.admitted.bad, "admit", item.admitted.reasons)
         if item.window.rejected:
             self._reject_lines(item)
+
+    def _miss(self, item: Item, rows: int) -> None:
+        """Count what is null because a file lacks it."""
+        for name in self._lacking.names:
+            if name not in item.window.batch.schema.names:
+                missed = Absence(rows, item.fragment.path)
+                self._absent[name] = self._absent[name] + missed if name in self._absent else missed
 
     def _reject_lines(self, item: Item) -> None:
         """Lines that are no rows: their text is all there is of them."""
@@ -173,4 +185,5 @@ class Attempt:
             seconds={stage: round(spent, 6) for stage, spent in seconds.items()},
             device=self._scorer.device.name,
             notes=self._scorer.take_notes(),
+            absent={name: missed for name, missed in self._absent.items() if missed.rows},
         )

@@ -107,7 +107,7 @@ class EngineLane:
                 self._job, self._model, self._rules, self._scorer, self._writer(work, attempt), self._turn, self._one_core
             )
             try:
-                receipt = one.run(fragments, lost, self._faults)
+                receipt = one.run(fragments, lost, work.absent, self._faults)
             except Broken as found:
                 smaller = self._pieces(found)
                 lost = (

@@ -14,6 +14,7 @@ from scoring.settings import Job
 from scoring.sinks.publish import Identity, Manifest, published
 from scoring.sinks.staged import refuse_clashes
 from scoring.sources.discover import Found, discover
+from scoring.sources.slices import refuse_absent
 from scoring.stores import Store
 from scoring.types import Partition, digest
 
@@ -33,10 +34,11 @@ class Prepared:
 
 
 def prepare(job: Job, store: Store | None) -> Prepared:
-    """Look at the bundle, the machine and the listing; open no data file. `store` is None where nothing was ever published.
+    """Look at the bundle, the machine and the listing. Opens no data file but, where columns are to be carried, the first, for its
+    footer. `store` is None where nothing was ever published.
 
     Raises:
-        ConfigError: bundle, plan or path cannot work. SourceError: there is nothing to read.
+        ConfigError: bundle, plan, path or carried columns cannot work. SourceError: there is nothing to read.
         ChangedError: something that is published would be replaced without having been asked for.
     """
     model = bundle.read(job.model.bundle)
@@ -46,6 +48,8 @@ def prepare(job: Job, store: Store | None) -> Prepared:
     found = discover(job.source, part("sources", job.source.kind).SUFFIXES)
     standing = {manifest.key: manifest for manifest in (published(store) if store else ())}
     todo = tuple(p for p in found.partitions if _wanted(p, standing.get(p.key), parts, job.release.on_change))
+    if todo:
+        refuse_absent(todo[0], job.source)
     identity = Identity("", {"name": model.name, "version": model.version, "digest": model.digest}, parts, digest(parts))
     kept = [standing[p.key] for p in found.partitions if p not in todo]
     return Prepared(identity, lanes, found, todo, tuple(kept))

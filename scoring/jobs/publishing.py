@@ -1,12 +1,14 @@
 """From receipts to published partitions: counts what is still missing, and when nothing is, judges and publishes.
 
 The planner thread announces partitions and slices, the driver thread delivers receipts and publishes: there is one writer of
-manifests and ledger.
+manifests and ledger. A partition is complete when its last slice is planned and its last receipt is there; whichever comes second,
+the driver publishes it at its next turn.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -43,6 +45,7 @@ class Publishing:
         self._meant = meant
         self._sites = Faults(job.engine.faults).hit
         self._open: dict[str, _Open] = {}
+        self._due: deque[_Open] = deque()
         self._lock = threading.Lock()
 
     def begin(self, partition: Partition) -> None:
@@ -57,22 +60,27 @@ class Publishing:
             waiting.promised = waiting.promised + work.rows if told and waiting.promised is not None else None
 
     def planned(self, partition: Partition) -> None:
+        """There are no more slices of it; its receipts may all be there already."""
         with self._lock:
-            self._open[partition.key].planned = True
+            waiting = self._open[partition.key]
+            waiting.planned = True
+            if waiting.complete:
+                self._due.append(waiting)
 
     def finished(self, receipt: Receipt) -> None:
         """Take a receipt; publish its partition when it was the last one missing."""
         with self._lock:
             waiting = self._open[receipt.partition]
             waiting.receipts[receipt.slice_id] = receipt
+            if waiting.complete:
+                self._due.append(waiting)
         self._account.add(receipt)
-        if waiting.complete:
-            self._publish(waiting)
+        self.publish_due()
 
     def publish_due(self) -> None:
-        """Partitions whose last receipt came before their plan was complete."""
-        for waiting in [w for w in self._open.values() if w.complete]:
-            self._publish(waiting)
+        """Partitions that became complete since the last call: costs nothing where there are none."""
+        while self._due:
+            self._publish(self._due.popleft())
 
     def close(self, status: str) -> None:
         """What is still open when the run ends did not get finished: `status` says how it stands."""
@@ -101,7 +109,10 @@ class Publishing:
         lost = [bad for receipt in receipts for bad in receipt.bad_files]
         fallen = sum(fallback_rows(receipt.routes, self._meant) for receipt in receipts)
         most = self._job.engine.fallback.max_share
-        return checks(waiting.partition.key, counts, lost, fallen, self._job.release, most, waiting.promised)
+        absent: Counter[str] = Counter()
+        for receipt in receipts:
+            absent.update({name: missed.rows for name, missed in receipt.absent.items()})
+        return checks(waiting.partition.key, counts, lost, fallen, self._job.release, most, waiting.promised, absent)
 
     def _hold(self, waiting: _Open, counts: Counts, verdicts: Sequence[Check]) -> None:
         """Nothing goes out; the staged files stay, and the ledger says why."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from scoring.types import BadFile, Counts, PartitionRecord, Receipt, RunRecord, Status
+from scoring.types import Absence, BadFile, Counts, PartitionRecord, Receipt, RunRecord, Status
 
 
 @dataclass
@@ -20,6 +20,7 @@ class Account:
     seconds: Counter[str] = field(default_factory=Counter)
     bad_files: list[BadFile] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
+    absent: dict[str, Absence] = field(default_factory=dict)
     partitions: dict[str, PartitionRecord] = field(default_factory=dict)
 
     def add(self, receipt: Receipt) -> None:
@@ -30,6 +31,8 @@ class Account:
         self.devices[receipt.device] += receipt.counts.scored
         self.bad_files.extend(receipt.bad_files)
         self.notes.update(receipt.notes)
+        for name, missed in receipt.absent.items():
+            self.absent[name] = self.absent[name] + missed if name in self.absent else missed
 
     def rows(self) -> dict[str, int]:
         return rows(self.counts)
@@ -39,6 +42,10 @@ class Account:
         found = {p.status for p in self.partitions.values()}
         order: tuple[Status, ...] = ("failed", "held", "paused", "refused", "published-with-warnings")
         return next((s for s in order if s in found), "published")
+
+    def _absences(self) -> list[str]:
+        said = "source.carry: {!r} is null in {:,} rows, because files lack it, e.g. {}"
+        return [said.format(name, missed.rows, missed.file) for name, missed in sorted(self.absent.items())]
 
     def record(self, run_id: str, status: Status, wall_s: float, **facts: object) -> RunRecord:
         """The record of the run; `facts` are further RunRecord fields. Rates are rows in per second of wall time."""
@@ -56,7 +63,7 @@ class Account:
             devices=dict(self.devices),
             reasons=dict(self.reasons),
             bad_files=tuple(sorted(self.bad_files, key=lambda b: (b.path, b.stage))),
-            notes=tuple(f"{note} ({n}x)" if n > 1 else note for note, n in self.notes.items()),
+            notes=(*self._absences(), *(f"{note} ({n}x)" if n > 1 else note for note, n in self.notes.items())),
             **facts,  # type: ignore[arg-type]
         )
 

@@ -41,16 +41,18 @@ def drive(
     should_stop: Callable[[], str | bool | None] = lambda: None,
     clock: Callable[[], float] = time.monotonic,
     on_ready: Callable[[], None] = lambda: None,
+    on_turn: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Run until the dispatcher has an outcome.
 
-    `should_stop` returns why, once the user wants to stop; `on_ready` hears of each lane that is ready.
+    `should_stop` returns why, once the user wants to stop; `on_ready` hears of each lane that is ready; `on_turn` is called at each
+    turn of the loop, at the latest every 0.2 s, and like all of these in the caller's thread.
     `find` may raise StoreError, TemporaryError or OSError: it is asked again.
-    Raises: whatever planning or `on_finished` raise, or else `find`; the pool is closed in any case.
+    Raises: whatever planning, `on_finished` or `on_turn` raise, or else `find`; the pool is closed in any case.
     """
     feed = Feed(slices)
     try:
-        return attend(dispatcher, pool, feed, find, on_finished, should_stop, clock, on_ready)
+        return attend(dispatcher, pool, feed, find, on_finished, should_stop, clock, on_ready, on_turn)
     finally:
         feed.close()
         pool.close()
@@ -65,6 +67,7 @@ def attend(
     should_stop: Callable[[], str | bool | None],
     clock: Callable[[], float],
     on_ready: Callable[[], None] = lambda: None,
+    on_turn: Callable[[], None] = lambda: None,
     tick_s: float = _TICK_S,
 ) -> Outcome:
     """The loop itself, in one thread: plan, decide, act, wait."""
@@ -77,6 +80,7 @@ def attend(
         actions = dispatcher.poll(clock())
         for action in actions:
             _perform(action, dispatcher, pool, find, on_finished, clock)
+        on_turn()
         if dispatcher.outcome is not None:
             return dispatcher.outcome
         looked = any(isinstance(action, Look) for action in actions)

@@ -20,12 +20,14 @@ def checks(
     limits: Release,
     max_fallback_share: float,
     planned_rows: int | None = None,
+    absent: Mapping[str, int] | None = None,
 ) -> tuple[Check, ...]:
     """Verdicts on one partition.
 
     The row budget judges rows that were read and found bad; files lost as a whole have a budget of their own and always warn.
     `fallback_rows` were answered by another route than the one the lane was meant for. `planned_rows` is what the footers promised,
-    None where only reading told. A share is held against its limit exactly; only what is shown of it is rounded.
+    None where only reading told. `absent` are scored rows by carried column that is null in them because their file lacks it.
+    A share is held against its limit exactly; only what is shown of it is rounded.
     """
     bad_rows = counts.quarantined - sum(b.rows for b in bad_files)
     judged = counts.scored + bad_rows
@@ -40,6 +42,8 @@ def checks(
         _limit("bad_rows", key, bad_rows, limits.max_bad_rows),
         _limit("bad_share", key, share, limits.max_bad_share),
         files,
+        _readable(key, judged, len(bad_files)),
+        _carried(key, counts.scored, bool(bad_files), absent or {}),
         _limit("fallback_share", key, fallen, max_fallback_share),
         empty,
     )
@@ -61,6 +65,20 @@ def _conservation(key: str, accounted: int, planned: int | None) -> Check:
     status: Literal["pass", "fail", "skip"] = "skip" if planned is None else "pass" if planned == accounted else "fail"
     expected = "not known before reading" if planned is None else f"{planned:,} rows"
     return Check("conservation", key, status, "error", expected, f"{accounted:,} rows")
+
+
+def _readable(key: str, judged: int, lost: int) -> Check:
+    """A partition of which nothing could be read is not an empty one: readers would take it for a day without rows."""
+    status: Literal["pass", "fail"] = "fail" if lost and not judged else "pass"
+    return Check("readable", key, status, "error", "rows from some file", f"{judged:,} rows read, {lost:,} file(s) lost")
+
+
+def _carried(key: str, scored: int, lost: bool, absent: Mapping[str, int]) -> Check:
+    """A column that no row has was misspelt; what only reading tells, planning could not refuse. A lost file may have had it."""
+    nowhere = sorted(name for name, rows in absent.items() if rows == scored)
+    status: Literal["pass", "warn", "fail"] = "pass" if not nowhere else "warn" if lost else "fail"
+    actual = f"{', '.join(map(repr, nowhere))} in no row" if nowhere else "each in some row"
+    return Check("carried_columns", key, status, "error", "each column of source.carry in some row", actual)
 
 
 def _limit(name: str, key: str, actual: float, limit: float | None) -> Check:

@@ -6,7 +6,7 @@ fully whatever could crash the process later. A line of text that is no row cost
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,10 +18,17 @@ from scoring.types import File, Fragment
 
 @dataclass(frozen=True)
 class Footer:
-    """What a file says of itself. `groups` holds the rows of each row group, or None where only reading tells (text, streams)."""
+    """What a file says of itself. `groups` holds the rows of each row group, or None where only reading tells (text, streams);
+    `fields` the columns, or None where only reading tells (JSON Lines).
+    """
 
     schema: str
     groups: tuple[int, ...] | None
+    fields: pa.Schema | None = field(default=None, compare=False)
+
+    @property
+    def rows(self) -> int | None:
+        return None if self.groups is None else sum(self.groups)
 
 
 @dataclass(frozen=True)

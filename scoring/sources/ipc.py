@@ -29,13 +29,13 @@ def footer(file: File, settings: Source) -> Footer:
     with translated(), pa.OSFile(file.path, "rb") as source:
         if not _is_file(source):
             with pa.ipc.open_stream(source) as stream:
-                return Footer(describe(stream.schema), None)
+                return Footer(describe(stream.schema), None, stream.schema)
         with pa.ipc.open_file(source) as whole:
             schema = whole.schema
         source.seek(0)
         with pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=_cheapest(schema))) as thin:
             groups = tuple(thin.get_batch(i).num_rows for i in range(thin.num_record_batches))
-        return Footer(describe(schema), groups)
+        return Footer(describe(schema), groups, schema)
 
 
 def read(fragment: Fragment, columns: Sequence[str] | None, window_rows: int, settings: Source) -> Iterator[Window]:

@@ -34,7 +34,8 @@ def footer(file: File, settings: Source) -> Footer:
         groups = tuple(meta.row_group(g).num_rows for g in range(meta.num_row_groups))
         if min(groups, default=0) < 0 or meta.num_rows not in (0, sum(groups)):  # some writers leave the total at 0
             raise SourceError(f"the footer contradicts itself: {meta.num_rows} rows in all, {sum(groups)} in row groups")
-        return Footer(describe(meta.schema.to_arrow_schema()), groups)
+        schema = meta.schema.to_arrow_schema()
+        return Footer(describe(schema), groups, schema)
 
 
 def read(fragment: Fragment, columns: Sequence[str] | None, window_rows: int, settings: Source) -> Iterator[Window]:

@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
+import pyarrow as pa
+
 from scoring.errors import ConfigError, SourceError
 from scoring.parts import part
 from scoring.settings import Source
 from scoring.sources import Footer
+from scoring.sources.carried import Carried
 from scoring.sources.guard import translated
 from scoring.types import File, Fragment, Partition, Slice
 
@@ -26,27 +29,50 @@ def plan(partition: Partition, settings: Source) -> Iterator[Slice]:
     """Slices of a partition, in the order of its files (sorted by path). Opens each file once, for its footer.
 
     Raises:
-        ConfigError: the source settings cannot work for any file. A bad file never raises, it is a slice with a fault.
+        ConfigError: the source settings cannot work for any file, or no file has a column that is to be carried. A bad file never
+        raises, it is a slice with a fault.
     """
     kind = part("sources", settings.kind)
-    copies = _Copies()
+    copies = _Copies() if settings.duplicates == "quarantine" else None
+    carried = Carried(partition, settings.carry)
     pending = _Pending(partition.key, settings.slice_rows)
     for file in sorted(partition.files, key=lambda f: f.path):
         footer, fault = _examine(kind, file, settings, copies)
         if footer is None or fault is not None:
-            rows = sum(footer.groups) if footer and footer.groups is not None else None
-            yield Slice(partition.key, (Fragment(file.path, file.version, None, 0, rows, file.size),), fault)
+            fragment = Fragment(file.path, file.version, None, 0, footer.rows if footer else None, file.size)
+            yield from carried.settle(Slice(partition.key, (fragment,), fault), None)
             continue
+        carried.see(file, footer.fields, footer.rows)
         for fragment in _fragments(file, footer):
-            yield from pending.add(fragment, footer.schema)
-    yield from pending.flush()
+            for work, fields in pending.add(fragment, footer):
+                yield from carried.settle(work, fields)
+    for work, fields in pending.flush():
+        yield from carried.settle(work, fields)
+    yield from carried.close()
 
 
-def _examine(kind: Any, file: File, settings: Source, copies: _Copies) -> tuple[Footer | None, str | None]:
+def refuse_absent(partition: Partition, settings: Source) -> None:
+    """Read footers until every column that is to be carried was seen: the first tells, unless a name is wrong.
+
+    Raises:
+        ConfigError: no file of the partition has it.
+    """
+    kind = part("sources", settings.kind)
+    carried = Carried(partition, settings.carry)
+    for file in sorted(partition.files, key=lambda f: f.path):
+        if carried.known:
+            return
+        footer, _ = _examine(kind, file, settings, None)
+        if footer is not None:
+            carried.see(file, footer.fields, footer.rows)
+    carried.refuse_absent()
+
+
+def _examine(kind: Any, file: File, settings: Source, copies: _Copies | None) -> tuple[Footer | None, str | None]:
     try:
         with translated():
             footer: Footer = kind.footer(file, settings)
-            original = copies.original(file, footer) if settings.duplicates == "quarantine" else None
+            original = copies.original(file, footer) if copies else None
     except ConfigError:
         raise
     except SourceError as error:
@@ -57,8 +83,7 @@ def _examine(kind: Any, file: File, settings: Source, copies: _Copies) -> tuple[
 def _fragments(file: File, footer: Footer) -> Iterator[Fragment]:
     """One per row group; one for the whole file where there are none."""
     if not footer.groups:
-        rows = None if footer.groups is None else 0
-        yield Fragment(file.path, file.version, None, 0, rows, file.size)
+        yield Fragment(file.path, file.version, None, 0, footer.rows, file.size)
         return
     first, total = 0, max(sum(footer.groups), 1)
     for n, rows in enumerate(footer.groups):
@@ -72,20 +97,21 @@ class _Pending:
     def __init__(self, partition: str, slice_rows: int) -> None:
         self._partition, self._limit = partition, slice_rows
         self._fragments: list[Fragment] = []
-        self._schema, self._rows = "", 0
+        self._footer, self._rows = Footer("", None), 0
 
-    def add(self, fragment: Fragment, schema: str) -> Iterator[Slice]:
+    def add(self, fragment: Fragment, footer: Footer) -> Iterator[tuple[Slice, pa.Schema | None]]:
+        """Slices that are full, each with the columns of its files."""
         rows = fragment.bytes // _TEXT_ROW_BYTES if fragment.rows is None else fragment.rows
         full = self._rows + rows > self._limit or len(self._fragments) >= _MOST_FRAGMENTS
-        if self._fragments and (full or schema != self._schema):
+        if self._fragments and (full or footer.schema != self._footer.schema):
             yield from self.flush()
         self._fragments.append(fragment)
-        self._schema, self._rows = schema, self._rows + rows
+        self._footer, self._rows = footer, self._rows + rows
 
-    def flush(self) -> Iterator[Slice]:
+    def flush(self) -> Iterator[tuple[Slice, pa.Schema | None]]:
         if self._fragments:
             by_file = groupby(self._fragments, key=lambda f: f.path)
-            yield Slice(self._partition, tuple(_joined(list(run)) for _, run in by_file))
+            yield Slice(self._partition, tuple(_joined(list(run)) for _, run in by_file)), self._footer.fields
         self._fragments, self._rows = [], 0
 
 
@@ -109,7 +135,7 @@ class _Copies:
 
     def original(self, file: File, footer: Footer) -> str | None:
         """The earlier file that this one repeats."""
-        if footer.groups is not None and sum(footer.groups) == 0:
+        if footer.rows == 0:
             return None
         alike = self._alike.setdefault((file.size, footer), [])
         own = _sha256(file.path) if alike else None

@@ -12,32 +12,39 @@ from typing import Literal
 import pyarrow as pa
 
 from scoring.errors import ConfigError, SourceError
+from scoring.sources import marks
 
 _MAGIC: dict[bytes, Literal["gzip", "zstd"]] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _CHUNK_BYTES = 4 << 20
 _LONGEST_LINE = 64 << 20
 
 
+class UndecodableError(SourceError):
+    """Bytes that are not in the stated encoding."""
+
+
 class Stream:
     """A readable byte stream. With an encoding it is valid UTF-8, transcoded if need be; without, the bytes are as found.
 
-    `last` is the last byte so far that is not a line end.
+    `last` is the last byte so far that is not a line end. `marking` turns bytes that are not in the encoding into `marks`.
     """
 
     closed = False
 
-    def __init__(self, path: str, encoding: str | None = None) -> None:
+    def __init__(self, path: str, encoding: str | None = None, marking: bool = False) -> None:
         """Raises: OSError; ConfigError for an encoding that nobody knows."""
         self.last = b""
         self._encoding = _known(encoding or "utf-8")
-        self._decoder = codecs.getincrementaldecoder(self._encoding)("strict") if encoding else None
+        self._marking = marking
+        errors = marks.ERRORS if marking else "strict"
+        self._decoder = codecs.getincrementaldecoder(self._encoding)(errors) if encoding else None
         self._file = pa.OSFile(path, "rb")
         self._source = _decompressed(self._file)
 
     def read(self, size: int = -1) -> bytes:
         """At most about `size` bytes; empty at the end only.
 
-        Raises: OSError; SourceError when the bytes are not in the encoding.
+        Raises: OSError; UndecodableError when the bytes are not in the encoding.
         """
         while True:
             data: bytes = self._source.read(size if size >= 0 else None)
@@ -53,8 +60,8 @@ class Stream:
         try:
             text = self._decoder.decode(data, final=ended)
         except UnicodeDecodeError as error:
-            raise SourceError(f"the text is not {self._encoding} ({error.reason}). Set source.csv.encoding.") from None
-        return data if self._encoding == "utf-8" else text.encode()
+            raise UndecodableError(f"the text is not {self._encoding} ({error.reason}). Set source.csv.encoding.") from None
+        return data if self._encoding == "utf-8" and not self._marking else text.encode()
 
     def readable(self) -> bool:
         return True

@@ -6,7 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring.types import BadFile, Check, Counts, File, Fragment, Partition, PartitionRecord, Receipt, RunRecord, Slice, StagedFile
+from scoring.types import (
+    Absence,
+    BadFile,
+    Check,
+    Counts,
+    File,
+    Fragment,
+    Partition,
+    PartitionRecord,
+    Receipt,
+    RunRecord,
+    Slice,
+    StagedFile,
+)
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 numbers = st.integers(0, 2**40)
@@ -39,6 +52,7 @@ def receipts(draw):
         draw(words),
         tuple(draw(st.lists(words, max_size=2))),
         draw(st.none() | staged),
+        draw(st.dictionaries(words, st.builds(Absence, numbers, words), max_size=2)),
     )
 
 

@@ -47,6 +47,7 @@ def words(place):
         ("engine.lanes=two", "engine.lanes"),
         ("engine.fallback.cpu=sometimes", "engine.fallback.cpu"),
         ("model.bundle=/nowhere", "/nowhere is not a bundle"),
+        ("source.carry=[id,idd]", "source.carry: 'idd' is no column of"),
         ("source.path=/nowhere", "there is no file or folder /nowhere"),
         ("contract.columns.x={dtype: complex}", "contract.columns.x.dtype"),
         ("hardware=cuda", "no usable GPU"),

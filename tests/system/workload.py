@@ -146,9 +146,10 @@ def dirty_days(folder: Path) -> Path:
     pq.write_table(rows(150, 503, 92_000).drop_columns(["x1"]), third / "a-no-x1.parquet", row_group_size=50)
     pq.write_table(rows(0, 504), third / "b-no-rows.parquet")
     pq.write_table(rows(120, 505, 93_000).drop_columns(["id"]), fourth / "a-no-id.parquet", row_group_size=50)
-    rotten = folder / "day=2026-01-05"
-    rotten.mkdir()
-    (rotten / "x.parquet").write_bytes(b"PAR1 this is not what it says PAR1")
+    (fourth / "x.parquet").write_bytes(b"PAR1 this is not what it says PAR1")
+    empty = folder / "day=2026-01-05"
+    empty.mkdir()
+    pq.write_table(rows(0, 506), empty / "no-rows.parquet")
     return folder
 
 
