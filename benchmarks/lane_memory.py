@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import shutil
 import statistics
@@ -18,7 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from spine_data import write_data, write_model
+from spine_data import repeated, write_data, write_model
 
 SMALL, LARGE = 1_000_000, 20_000_000
 
@@ -47,24 +46,13 @@ def peak_mb(data: Path, bundle: Path, workspace: Path, rows: int) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def five_names(data: Path, folder: Path) -> Path:
-    """The files of `data` five times, as links."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for copy in range(5):
-        for file in data.glob("*.parquet"):
-            link = folder / f"{copy}-{file.name}"
-            if not link.exists():
-                os.link(file, link)
-    return folder
-
-
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--folder", type=Path, default=Path(".bench/spine"))
     ask.add_argument("--rounds", type=int, default=5)
     ask.add_argument("--one", type=int, help="score so many rows in this process and print the peak")
     given = ask.parse_args()
-    data = five_names(write_data(given.folder, 4_000_000), given.folder / "rows-20000000-linked")
+    data = repeated(write_data(given.folder, 4_000_000), LARGE // 4_000_000)
     bundle = write_model(given.folder)
     if given.one:
         print(peak_mb(data, bundle, given.folder / "memory", given.one))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,18 @@ def write_data(folder: Path, rows: int, files: int = 8) -> Path:
             pq.write_table(table(int(stop - start), int(start), place), part, compression="snappy", row_group_size=GROUP_ROWS)
             part.rename(path)
     return target
+
+
+def repeated(data: Path, copies: int) -> Path:
+    """The files of `data` under several names, as links: more rows to score, none to make."""
+    folder = data.with_name(f"{data.name}-x{copies}")
+    folder.mkdir(exist_ok=True)
+    for copy in range(copies):
+        for file in data.glob("*.parquet"):
+            link = folder / f"{copy}-{file.name}"
+            if not link.exists():
+                os.link(file, link)
+    return folder
 
 
 def layout() -> Layout:

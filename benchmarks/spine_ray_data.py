@@ -22,7 +22,7 @@ import ray.data
 import torch
 import torch.nn.functional as F  # noqa: N812
 from safetensors.torch import load_file
-from spine_data import CATEGORIES, NUMBERS, layout, write_data, write_model
+from spine_data import CATEGORIES, NUMBERS, layout, repeated, write_data, write_model
 
 
 class Scorer:
@@ -72,13 +72,15 @@ def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--folder", type=Path, default=Path(".bench/spine"))
     ask.add_argument("--rows", type=int, default=4_000_000)
+    ask.add_argument("--copies", type=int, default=1, help="score the files so many times")
     ask.add_argument("--batch-rows", type=int, default=65_536)
     given = ask.parse_args()
-    data, bundle = write_data(given.folder, given.rows).absolute(), write_model(given.folder).absolute()
+    data = repeated(write_data(given.folder, given.rows), given.copies).absolute()
+    bundle, rows = write_model(given.folder).absolute(), given.rows * given.copies
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     ray.data.DataContext.get_current().enable_progress_bars = False
     seconds = run(data, bundle, given.batch_rows)
-    print(json.dumps({"rows": given.rows, "rows_per_second": round(given.rows / seconds)}))
+    print(json.dumps({"rows": rows, "rows_per_second": round(rows / seconds)}))
 
 
 if __name__ == "__main__":

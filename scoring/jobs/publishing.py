@@ -77,10 +77,12 @@ class Publishing:
         self._account.add(receipt)
         self.publish_due()
 
-    def publish_due(self) -> None:
-        """Partitions that became complete since the last call: costs nothing where there are none."""
+    def publish_due(self) -> bool:
+        """Partitions that became complete since the last call: costs nothing where there are none. Returns whether there were."""
+        any_due = bool(self._due)
         while self._due:
             self._publish(self._due.popleft())
+        return any_due
 
     def close(self, status: str) -> None:
         """What is still open when the run ends did not get finished: `status` says how it stands."""

@@ -75,7 +75,7 @@ class _Run:
         self._publishing = Publishing(job, store, ledger, prepared.identity, self._account, prepared.lanes.kind)
         self._staged = finished(store, self._run_id)
         self._resumed_rows = 0
-        self._began, self._first_ready = time.monotonic(), 0.0
+        self._began, self._first_ready, self._worked = time.monotonic(), 0.0, 0.0
         for manifest in prepared.standing:
             self._account.partitions[manifest.key] = _standing(manifest.key, manifest.counts, manifest.version)
 
@@ -84,7 +84,7 @@ class _Run:
         pool = _pool(self._job, self._prepared, self._run_id)
         self._began = time.monotonic()
         given = (self._dispatcher(), pool, self._slices(), self._find, self._finished, should_stop)
-        outcome = drive(*given, on_ready=self._ready, on_turn=self._publishing.publish_due)
+        outcome = drive(*given, on_ready=self._ready, on_turn=self._turn)
         status = self._status(outcome)
         self._publishing.close("paused" if status in ("paused", "published") else status)
         record = self._record(status, outcome, started)
@@ -114,10 +114,15 @@ class _Run:
     def _ready(self) -> None:
         self._first_ready = self._first_ready or time.monotonic()
 
+    def _turn(self) -> None:
+        if self._publishing.publish_due():
+            self._worked = time.monotonic()
+
     def _finished(self, work: Slice, receipt: Receipt) -> None:
         if work.id in self._staged:
             self._resumed_rows += receipt.rows_in
         self._publishing.finished(receipt)
+        self._worked = time.monotonic()
         self._watcher.finished(receipt)
 
     def _status(self, outcome: Outcome) -> Status:
@@ -140,7 +145,7 @@ class _Run:
             cause=outcome.kind,
         )
         fresh = self._account.counts.total - self._resumed_rows
-        scoring_s = ended - (self._first_ready or self._began)
+        scoring_s = (self._worked or ended) - (self._first_ready or self._began)  # Ray's start and its end are no scoring
         rates = {"rows_per_second": round(fresh / scoring_s, 1), "scoring_seconds": round(scoring_s, 3)}
         return replace(record, rates=record.rates | rates)
 
