@@ -26,6 +26,8 @@ from scoring.settings import Job
 from scoring.sinks.staged import StagedWriter
 from scoring.sources import Window
 from scoring.types import BadFile, Counts, Fragment, Receipt, Stage
+from scoring.watch.plan import Plan
+from scoring.watch.tally import Tally
 
 
 class Broken(Exception):  # noqa: N818 - it names what was found, and never leaves the engine
@@ -51,8 +53,16 @@ class Attempt:
     """Use once: `run`."""
 
     def __init__(
-        self, job: Job, model: Model, rules: Rules, scorer: Scorer, writer: StagedWriter, turn: AbstractContextManager[object]
+        self,
+        job: Job,
+        model: Model,
+        rules: Rules,
+        scorer: Scorer,
+        writer: StagedWriter,
+        turn: AbstractContextManager[object],
+        plan: Plan | None = None,
     ) -> None:
+        self._tally = None if plan is None else Tally(plan)
         self._job, self._model, self._rules, self._scorer, self._writer, self._turn = job, model, rules, scorer, writer, turn
         self._columns = tuple(dict.fromkeys((*(rule.name for rule in rules.columns), *job.source.carry)))
         self._read_rows = self._scored = self._quarantined = 0
@@ -100,6 +110,8 @@ class Attempt:
             admitted = admit(window.batch, self._rules)
         except MissingColumns as error:
             raise Broken(fragment, "admit", str(error)) from None
+        if self._tally is not None:
+            self._tally.rows(admitted.good, window.positions, admitted.kept)
         return fragment, window, admitted, self._scorer.device.upload(self._model.encode(admitted.good))
 
     def _score(self, given: tuple[Fragment, Window, Admitted, Encoded]) -> Item:
@@ -113,6 +125,8 @@ class Attempt:
             kept = np.arange(batch.num_rows, dtype=np.int64) if kept is None else kept
             self._reject(item, kept[failed], "score", [(item.scored.failed[row],) for row in failed.tolist()])
             kept, outputs = np.delete(kept, failed), np.delete(outputs, failed, axis=0)
+        if self._tally is not None:
+            self._tally.scores(outputs, item.admitted.good, failed)
         carried = batch.select([name for name in self._job.source.carry if name in batch.schema.names])
         self._writer.scores(carried if kept is None else carried.take(pa.array(kept, pa.int64())), outputs)
         self._scored += len(outputs)
@@ -154,4 +168,5 @@ class Attempt:
             seconds={stage: round(spent, 6) for stage, spent in seconds.items()},
             device=self._scorer.device.name,
             notes=self._scorer.take_notes(),
+            summary={} if self._tally is None else dict(self._tally.summary().plain),
         )

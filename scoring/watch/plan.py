@@ -5,6 +5,7 @@ A plan is made once, from training rows; every later count uses it, so that coun
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -44,16 +45,17 @@ class Output:
 
 @dataclass(frozen=True)
 class Plan:
+    """`segments`: columns of categories, each with the values within which everything is counted once more."""
+
     columns: dict[str, Watched]
     outputs: dict[str, Output]
-    segments: tuple[str, ...] = ()
-    segment_values: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    segments: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def digest(self) -> str:
         columns = {n: [c.kind, list(c.edges), list(c.values)] for n, c in self.columns.items()}
         outputs = {n: [list(o.edges), o.step] for n, o in self.outputs.items()}
-        return digest([columns, outputs, list(self.segments), {k: list(v) for k, v in self.segment_values.items()}])[:16]
+        return digest([columns, outputs, {k: list(v) for k, v in self.segments.items()}])[:16]
 
 
 def bare(columns: Sequence[str], outputs: Sequence[str]) -> Plan:
@@ -78,6 +80,13 @@ def watched(array: pa.ChunkedArray[Any]) -> Watched:
     return Watched("category", values=tuple(sorted(text(distinct[n].as_py()) for n in frequent)))
 
 
+def countable(watched: Watched, dtype: str) -> bool:
+    """Whether a column of this Arrow type can be counted so."""
+    numeric = dtype.startswith(("float", "int", "uint", "double", "half"))
+    categorical = dtype.startswith(("int", "uint", "bool", "string"))
+    return {"number": numeric, "category": categorical, "nulls": True}[watched.kind]
+
+
 def output(values: np.ndarray[Any, np.dtype[np.float32]]) -> Output:
     """`values` float32 (rows,): scores of training rows."""
     spread = float(np.std(values.astype(np.float64))) if len(values) else 0.0
@@ -96,3 +105,9 @@ def _number(values: np.ndarray[Any, np.dtype[np.float64]]) -> Watched:
         return Watched()
     found = np.quantile(values, np.arange(1, BINS) / BINS, method="lower")
     return Watched("number", tuple(dict.fromkeys(float(e) for e in found)))
+
+
+def largest(column: Watched, array: pa.ChunkedArray[Any], most: int = 8) -> tuple[str, ...]:
+    """The values of a column that make segments: the most frequent of its sample."""
+    counted = Counter(text(value) for value in array.to_pylist())
+    return tuple(sorted(column.values, key=lambda value: (-counted[value], value))[:most])

@@ -15,7 +15,8 @@ import pyarrow as pa
 from scoring.types import canonical
 
 MIXED = "mixed"  # the plan of a sum over several plans: rows are known, nothing else
-_ARROW = pa.schema([("part", pa.string()), ("column", pa.string()), ("statistic", pa.string()), ("value", pa.float64())])
+_COLUMNS: dict[str, pa.DataType] = {"part": pa.string(), "column": pa.string(), "statistic": pa.string(), "value": pa.float64()}
+_ARROW = pa.schema(_COLUMNS)
 
 
 @dataclass(frozen=True)

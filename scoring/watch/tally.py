@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -38,8 +38,8 @@ class Tally:
         self._plan, self._rows = plan, 0
         self._columns = {name: _counter(watched) for name, watched in plan.columns.items()}
         self._outputs = [(name, _Scores(output)) for name, output in plan.outputs.items()]
-        self._segments: dict[str, Tally] = {}
-        self._inner = Plan(plan.columns, plan.outputs)
+        inner = Plan(plan.columns, plan.outputs)
+        self._segments = {(name, value): Tally(inner) for name, values in plan.segments.items() for value in values}
 
     def rows(self, good: pa.RecordBatch, positions: Numbers, kept: Numbers | None) -> None:
         """Count admitted rows. `positions` int64 (rows of the window,) in the file; `kept` as in Admitted."""
@@ -49,16 +49,39 @@ class Tally:
         take = _every_17th(positions, kept)
         for name, column in self._columns.items():
             column.add(good.column(name), take)
+        for segment, places in self._members(good):
+            within = places if kept is None else kept[places]
+            self._segments[segment].rows(good.take(pa.array(places, pa.int64())), positions, within)
 
-    def scores(self, outputs: Numbers) -> None:
-        """Count scores: float32 (rows, outputs), finite."""
+    def scores(self, outputs: Numbers, good: pa.RecordBatch, failed: Numbers) -> None:
+        """Count scores: float32 (rows, outputs), finite, of the rows `good` without those at `failed`, int64."""
+        self._count(outputs)
+        for name, places in self._members(good):
+            places = np.setdiff1d(places, failed, assume_unique=True)
+            self._segments[name]._count(outputs[places - np.searchsorted(failed, places)])
+
+    def _count(self, outputs: Numbers) -> None:
         for place, (_, counter) in enumerate(self._outputs):
             counter.add(np.ascontiguousarray(outputs[:, place]))
 
     def summary(self) -> Summary:
+        plain = {"plan": self._plan.digest, **self._plain()}
+        segments = {f"{name}={value}": inner._plain() for (name, value), inner in self._segments.items()}
+        return Summary(plain | ({"segments": segments} if segments else {}))
+
+    def _plain(self) -> dict[str, Any]:
         columns = {name: column.plain() for name, column in self._columns.items()}
-        scores = {name: counter.plain() for name, counter in self._outputs}
-        return Summary({"plan": self._plan.digest, "rows": self._rows, "columns": columns, "scores": scores})
+        return {"rows": self._rows, "columns": columns, "scores": {name: counter.plain() for name, counter in self._outputs}}
+
+    def _members(self, good: pa.RecordBatch) -> Iterator[tuple[tuple[str, str], Numbers]]:
+        """Segments with the places of their rows."""
+        for column in self._plan.segments if good.num_rows else ():
+            array = good.column(column)
+            coded = array if isinstance(array, pa.DictionaryArray) else array.dictionary_encode()
+            codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+            for code, value in enumerate(coded.dictionary.to_pylist()):
+                if (column, text(value)) in self._segments:
+                    yield (column, text(value)), np.flatnonzero(codes == code)
 
 
 def _every_17th(positions: Numbers, kept: Numbers | None) -> Take:
@@ -119,7 +142,9 @@ def _narrow(values: Numbers, low: Any, high: Any) -> Numbers:
     """Integers in the smallest type that holds these: half the bytes, twice the speed of every comparison."""
     if values.dtype.kind == "f" or values.dtype.itemsize < 4:
         return values
-    return next((values.astype(t) for t in (np.int8, np.int16, np.int32) if np.iinfo(t).min <= low and high <= np.iinfo(t).max), values)
+    return next(
+        (values.astype(t) for t in (np.int8, np.int16, np.int32) if np.iinfo(t).min <= low and high <= np.iinfo(t).max), values
+    )
 
 
 class _Numeric:
@@ -185,7 +210,7 @@ class _Category:
         if nulls:
             found[filling] -= nulls
         seen = np.flatnonzero(found)
-        places = [self._place(value) for value in array.dictionary.take(pa.array(seen)).to_pylist()]
+        places = [self._place(value) for value in array.dictionary.take(pa.array(seen, pa.int64())).to_pylist()]
         np.add.at(self._counts, places, found[seen])
 
     def _place(self, value: Any) -> int:
@@ -242,7 +267,8 @@ def _valid(array: pa.Array[Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
     first = array.offset // 8
     bits = np.frombuffer(bitmap, np.uint8, (array.offset + len(array) + 7) // 8 - first, first)
     shift = array.offset - 8 * first
-    return np.unpackbits(bits, count=shift + len(array), bitorder="little")[shift:]
+    unpacked: np.ndarray[Any, np.dtype[np.uint8]] = np.unpackbits(bits, count=shift + len(array), bitorder="little")
+    return unpacked[shift:]
 
 
 def _fill(values: Numbers, valid: np.ndarray[Any, np.dtype[np.uint8]], filling: Any) -> Numbers:
@@ -254,4 +280,5 @@ def _fill(values: Numbers, valid: np.ndarray[Any, np.dtype[np.uint8]], filling: 
     done = np.bitwise_xor(bits, pattern)
     np.bitwise_and(done, mask, out=done)
     np.bitwise_xor(done, pattern, out=done)
-    return done.view(values.dtype)
+    filled: Numbers = done.view(values.dtype)
+    return filled

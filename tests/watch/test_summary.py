@@ -18,7 +18,13 @@ FLOATS = st.one_of(
     st.none(), st.sampled_from([0.0, -0.0, 1.0, -2.5, 3e38, 1e-40, float("inf"), float("-inf"), float("nan")]), st.floats(-5, 5)
 )
 ROWS = st.lists(
-    st.tuples(FLOATS, FLOATS, st.one_of(st.none(), st.integers(-300, 70_000)), st.one_of(st.none(), st.sampled_from("abcde")), st.floats(0, 1, width=32)),
+    st.tuples(
+        FLOATS,
+        FLOATS,
+        st.one_of(st.none(), st.integers(-300, 70_000)),
+        st.one_of(st.none(), st.sampled_from("abcde")),
+        st.floats(0, 1, width=32),
+    ),
     max_size=60,
 )
 PLAN = Plan(
@@ -30,6 +36,7 @@ PLAN = Plan(
         "n": Watched(),
     },
     {"score": Output((0.25, 0.5), -16)},
+    {"c": ("a", "d")},
 )
 
 
@@ -37,14 +44,22 @@ def batch(rows) -> pa.RecordBatch:
     f, d, i, c, _ = (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [], [], [])
     with np.errstate(over="ignore"):
         single = pa.array([None if v is None else np.float32(v) for v in f], pa.float32())
-    return pa.record_batch({"f": single, "d": pa.array(d, pa.float64()), "i": pa.array(i, pa.int64()), "c": pa.array(c, pa.string()), "n": pa.array(c, pa.string())})
+    return pa.record_batch(
+        {
+            "f": single,
+            "d": pa.array(d, pa.float64()),
+            "i": pa.array(i, pa.int64()),
+            "c": pa.array(c, pa.string()),
+            "n": pa.array(c, pa.string()),
+        }
+    )
 
 
 def scores(rows) -> np.ndarray:
     return np.array([[row[-1]] for row in rows], np.float32).reshape(-1, 1)
 
 
-def summary(rows, cuts=(), tallies=(), dictionary=False, kept=None) -> Summary:
+def summary(rows, cuts=(), tallies=(), dictionary=False, kept=None, fails=False) -> Summary:
     """Windows end at `cuts`; a new tally (slice) begins at each of `tallies`."""
     whole, out = batch(rows), scores(rows)
     keep = np.arange(len(rows)) if kept is None else kept
@@ -59,7 +74,8 @@ def summary(rows, cuts=(), tallies=(), dictionary=False, kept=None) -> Summary:
         if dictionary:
             part = part.set_column(3, "c", part.column("c").dictionary_encode())
         tally.rows(part, np.arange(start, stop), None if kept is None else inside)
-        tally.scores(out[start:stop][inside])
+        failed = np.flatnonzero((inside + start) % 5 == 4) if fails else np.empty(0, np.int64)
+        tally.scores(np.delete(out[start:stop][inside], failed, axis=0), part, failed)
     return done + tally.summary()
 
 
@@ -68,8 +84,9 @@ def test_any_split_gives_the_same_bytes(rows, data):
     places = st.lists(st.integers(0, len(rows)), max_size=4)
     kept = np.array(sorted(data.draw(st.sets(st.integers(0, max(len(rows) - 1, 0)), max_size=len(rows)))), np.int64)
     kept = None if data.draw(st.booleans()) else kept[kept < len(rows)]
-    once = summary(rows, kept=kept).to_json()
-    assert summary(rows, data.draw(places), data.draw(places), data.draw(st.booleans()), kept).to_json() == once
+    fails = data.draw(st.booleans())
+    once = summary(rows, kept=kept, fails=fails).to_json()
+    assert summary(rows, data.draw(places), data.draw(places), data.draw(st.booleans()), kept, fails).to_json() == once
 
 
 @given(ROWS, ROWS, ROWS)
@@ -99,6 +116,14 @@ def test_counts_are_those_of_a_slow_count(rows):
     letters = [row[3] for row in rows]
     assert found.of("columns")["c"]["in"] == [letters.count(v) for v in "abc"]
     assert sum(found.of("columns")["c"]["other"].values()) == letters.count("d") + letters.count("e")
+    for letter in "ad":
+        alone = summary([row for row in rows if row[3] == letter])
+        inner = found.segment(f"c={letter}")
+        assert inner.of("scores") == alone.of("scores")
+        for name, counts in inner.of("columns").items():
+            assert {k: v for k, v in counts.items() if k != "cells"} == {
+                k: v for k, v in alone.of("columns")[name].items() if k != "cells"
+            }
     assert found.of("columns")["n"] == {"null": letters.count(None)}
     assert found.of("scores")["score"]["sum"] == sum(int(np.rint(float(row[-1]) * 2**16)) for row in rows)
 
