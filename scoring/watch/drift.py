@@ -162,7 +162,7 @@ def _nulls(missing: list[Any]) -> tuple[str, str]:
     if now[1] == 0:
         return "empty", "every value is null or NaN"
     burst = now[0] / now.sum() > before[0] / before.sum()
-    return ("null burst" if burst else "fewer nulls"), f"null or NaN: {_rates(Pair(before, now, False))}"
+    return ("null burst" if burst else "fewer nulls"), f"{_rates(Pair(before, now, False))} null or NaN"
 
 
 def _rates(pair: Pair) -> str:
