@@ -164,14 +164,40 @@ class Sink:
     row_group_rows: AtLeastOne = 500_000
 
 
+WATCHED = ("drift", "score_drift", "null_rate", "quarantine_mix", "history")  # the checks of scoring/watch/
+
+
 @dataclass(frozen=True)
 class Release:
-    """When a partition may go out. A limit of None does not bind."""
+    """When a partition may go out. A limit of None does not bind. `policy` says what a finding of a check, named by the beginning
+    of its name, leads to; a check that it does not name decides by its own severity.
+    """
 
     max_bad_rows: AtLeastNone | None = None
     max_bad_share: Share | None = 0.05
     max_bad_files: AtLeastNone | None = None
     on_change: Literal["refuse", "rescore"] = "refuse"
+    policy: dict[str, Literal["ignore", "warn", "hold"]] = field(default_factory=lambda: dict.fromkeys(WATCHED, "warn"))
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What the data look like, beside the baseline and what was published before. `moved`, PSI: `scoring/watch/drift.py`."""
+
+    enabled: bool = True
+    baseline: str | None = None  # a file; None: the bundle's baseline.json, if it has one
+    require_baseline: bool = False
+    columns: tuple[str, ...] | None = None  # None: all that the model reads
+    segments: tuple[str, ...] = ()  # columns of categories: drift is also judged within each of their larger values
+    alpha: Annotated[float, Within(0, 0.5, above=True)] = 0.01  # false alarms: share of partitions without drift that get one
+    min_rows: AtLeastOne = 100
+    moved: Share = 0.02
+    psi_warn: NotNegative = 0.1
+    psi_error: NotNegative = 0.25
+    nulls: Share = 0.02  # floor for null rates and for the share of each reason in the quarantine
+    history: AtLeastNone = 14  # published partitions to look back at; 0 = none
+    history_least: Annotated[int, Within(3)] = 7  # fewer than these: skip
+    history_z: Positive = 6.0
 
 
 @dataclass(frozen=True)
@@ -185,6 +211,7 @@ class Job:
     contract: Contract = Contract()
     sink: Sink = Sink()
     release: Release = Release()
+    watch: Watch = Watch()
 
 
 _NEVER_EMPTY = ("workspace", "path", "kind", "bundle", "address")

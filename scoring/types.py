@@ -193,6 +193,7 @@ class Receipt:
     notes: tuple[str, ...] = ()
     scores: StagedFile | None = None  # set by whoever found the file: a file cannot hold its own digest
     absent: dict[str, Absence] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)  # Summary.plain of scoring/watch/, empty where nothing is watched
 
     def __post_init__(self) -> None:
         if self.rows_in != self.counts.total:

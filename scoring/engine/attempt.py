@@ -27,6 +27,8 @@ from scoring.sinks.staged import StagedWriter
 from scoring.sources import Window
 from scoring.sources.carried import decoded, with_absent
 from scoring.types import Absence, BadFile, Counts, Fragment, Receipt, Stage
+from scoring.watch.plan import Plan
+from scoring.watch.tally import Tally
 
 
 class Broken(Exception):  # noqa: N818 - it names what was found, and never leaves the engine
@@ -60,9 +62,11 @@ class Attempt:
         writer: StagedWriter,
         turn: AbstractContextManager[object],
         one_core: bool,
+        plan: Plan | None = None,
     ) -> None:
         """`one_core`: encode and score in one thread, so that a window is scored while it lies in the core's cache (a tenth)."""
         self._one_core, self._encode_s = one_core, 0.0
+        self._tally = None if plan is None else Tally(plan)
         self._job, self._model, self._rules, self._scorer, self._writer, self._turn = job, model, rules, scorer, writer, turn
         self._columns = tuple(dict.fromkeys((*(rule.name for rule in rules.columns), *job.source.carry)))
         self._lacking = pa.schema([])
@@ -117,6 +121,8 @@ class Attempt:
             admitted = admit(window.batch, self._rules)
         except MissingColumns as error:
             raise Broken(fragment, "admit", str(error)) from None
+        if self._tally is not None:
+            self._tally.rows(admitted.good, window.positions, admitted.kept)
         return fragment, window, admitted, self._scorer.device.upload(self._model.encode(admitted.good))
 
     def _encode_and_score(self, given: tuple[Fragment, Window]) -> Item:
@@ -136,6 +142,8 @@ class Attempt:
             kept = np.arange(batch.num_rows, dtype=np.int64) if kept is None else kept
             self._reject(item, kept[failed], "score", [(item.scored.failed[row],) for row in failed.tolist()])
             kept, outputs = np.delete(kept, failed), np.delete(outputs, failed, axis=0)
+        if self._tally is not None:
+            self._tally.scores(outputs, item.admitted.good, failed)
         carried = with_absent(batch, self._job.source.carry, self._lacking)
         self._writer.scores(carried if kept is None else carried.take(pa.array(kept, pa.int64())), outputs)
         self._miss(item, len(outputs))
@@ -186,4 +194,5 @@ class Attempt:
             device=self._scorer.device.name,
             notes=self._scorer.take_notes(),
             absent={name: missed for name, missed in self._absent.items() if missed.rows},
+            summary={} if self._tally is None else dict(self._tally.summary().plain),
         )

@@ -30,17 +30,19 @@ from scoring.settings import Job
 from scoring.sinks.staged import StagedWriter, find
 from scoring.stores import open_store
 from scoring.types import BadFile, Failure, FailureKind, File, Fragment, Receipt, Slice
+from scoring.watch.baseline import Baseline, fitted
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 @dataclass(frozen=True)
 class LaneSpec:
-    """All a lane needs to know, picklable: what to score with and where to stage. `cpus` is the lane's share."""
+    """All a lane needs to know, picklable: what to score with, beside what to count, and where to stage. `cpus` is its share."""
 
     job: Job
     run_id: str
     cpus: int = 1
+    baseline: Baseline | None = None
 
 
 def build(spec: LaneSpec, kind: str) -> EngineLane:
@@ -60,7 +62,9 @@ class EngineLane:
         self._faults.hit("lane.start")
         on_cuda = kind == "gpu" and job.hardware.device != "simulated"
         self._model = load(job.model.bundle, "cuda" if on_cuda else "cpu", job.model.module)
-        self._rules = compile_rules({**self._model.inputs, **job.contract.columns}, job.contract.coerce)
+        declared = {**self._model.inputs, **job.contract.columns}
+        self._rules = compile_rules(declared, job.contract.coerce)
+        self._plan = fitted(spec.baseline, declared, self._model.outputs, job.watch) if job.watch.enabled else None
         device = open_device(self._model, job.hardware, self._faults) if kind == "gpu" else Device(self._model, self._faults)
         self._budget = recall.opened(self._store, self._model.digest, device.name, job.engine.batch, job.engine.window_rows)
         self._scorer = Scorer(device, self._stand_in, self._budget, job.engine.fallback)
@@ -103,9 +107,9 @@ class EngineLane:
 
     def _attempts(self, work: Slice, attempt: str, fragments: tuple[Fragment, ...], lost: tuple[BadFile, ...]) -> Receipt:
         while True:
-            one = Attempt(
-                self._job, self._model, self._rules, self._scorer, self._writer(work, attempt), self._turn, self._one_core
-            )
+            writer = self._writer(work, attempt)
+            shared = (self._job, self._model, self._rules, self._scorer)
+            one = Attempt(*shared, writer, self._turn, self._one_core, self._plan)
             try:
                 receipt = one.run(fragments, lost, work.absent, self._faults)
             except Broken as found:

@@ -21,8 +21,12 @@ import pyarrow.parquet as pq
 
 from scoring.errors import ConfigError
 from scoring.jobs.arguments import Given
+from scoring.jobs.baseline import keep, measure
+from scoring.models.load import load
 from scoring.models.train import Recipe, Target, fit
 from scoring.settings import Column
+from scoring.sources import Window
+from scoring.watch.baseline import NAME as BASELINE
 
 FIRST_DAY, DAYS = date(2026, 1, 1), 30
 STRINGS_DAY, COPY_DAY, TRUNCATED_DAY, EMPTY_DAY, SHIFT_DAY = 7, 12, 15, 18, 21  # days of the month
@@ -79,7 +83,7 @@ def make(folder: Path, rows: int = ROWS, seed: int = 0) -> None:
     Raises:
         ConfigError: `folder`/data holds something that this did not make.
     """
-    said = {"rows": rows, "seed": seed, "format": 1}
+    said = {"rows": rows, "seed": seed, "format": 2}
     data, note = folder / "data" / "transactions", folder / "data" / "demo.json"
     if data.exists() and note.exists() and json.loads(note.read_text()) == said:
         return
@@ -103,8 +107,9 @@ def training_table(rows: int, seed: int) -> pa.Table:
 
 
 def _train(folder: Path, rows: int, seed: int) -> None:
+    table = training_table(rows, seed)
     fit(
-        training_table(rows, seed),
+        table,
         folder,
         numeric=NUMERIC,
         categorical=tuple(CATEGORIES),
@@ -114,6 +119,9 @@ def _train(folder: Path, rows: int, seed: int) -> None:
         inputs=INPUTS,
         recipe=Recipe(epochs=6, batch_rows=256, seed=seed),
     )
+    model, batches = load(folder), table.select(list((*NUMERIC, *CATEGORIES))).combine_chunks().to_batches()
+    windows = [Window(batch, np.arange(batch.num_rows, dtype=np.int64)) for batch in batches]
+    keep(measure(model, lambda: windows), folder / BASELINE)
 
 
 def _write(folder: Path, rows: int, seed: int) -> None:

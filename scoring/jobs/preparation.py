@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from scoring.admit.rules import compile_rules
 from scoring.engine import capacity
+from scoring.jobs.watching import baseline_of
 from scoring.models import bundle
 from scoring.models.load import load
 from scoring.parts import part
@@ -17,6 +18,7 @@ from scoring.sources.discover import Found, discover
 from scoring.sources.slices import refuse_absent
 from scoring.stores import Store
 from scoring.types import Partition, digest
+from scoring.watch.baseline import Baseline, fitted
 
 PROVED_BYTES = 256 << 20
 FORMAT = "1"  # of published files; a new number makes old partitions differ
@@ -31,6 +33,7 @@ class Prepared:
     found: Found
     todo: tuple[Partition, ...]
     standing: tuple[Manifest, ...]
+    baseline: Baseline | None = None
 
 
 def prepare(job: Job, store: Store | None) -> Prepared:
@@ -43,6 +46,8 @@ def prepare(job: Job, store: Store | None) -> Prepared:
     """
     model = bundle.read(job.model.bundle)
     _prove(job, model)
+    baseline = baseline_of(job)
+    fitted(baseline, {**model.inputs, **job.contract.columns}, (), job.watch)
     parts = identity_parts(job, model.digest)
     lanes = capacity.plan(capacity.measure(), job.hardware, job.engine)
     found = discover(job.source, part("sources", job.source.kind).SUFFIXES)
@@ -52,7 +57,7 @@ def prepare(job: Job, store: Store | None) -> Prepared:
         refuse_absent(todo[0], job.source)
     identity = Identity("", {"name": model.name, "version": model.version, "digest": model.digest}, parts, digest(parts))
     kept = [standing[p.key] for p in found.partitions if p not in todo]
-    return Prepared(identity, lanes, found, todo, tuple(kept))
+    return Prepared(identity, lanes, found, todo, tuple(kept), baseline)
 
 
 def _prove(job: Job, found: bundle.Bundle) -> None:

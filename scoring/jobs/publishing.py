@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from scoring.engine.faults import Faults
+from scoring.jobs.watching import Watching, show
 from scoring.ledger.account import Account, rows, total
 from scoring.ledger.chain import Ledger
-from scoring.release.gate import checks, decide, fallback_rows
+from scoring.release.gate import checks, decide, fallback_rows, under
 from scoring.settings import Job
 from scoring.sinks.publish import Identity, Manifest, publish
 from scoring.stores import Store
@@ -40,9 +41,18 @@ class _Open:
 class Publishing:
     """`begin`, `plan` and `planned` from the planner; `finished`, `publish_due` and `close` from the driver."""
 
-    def __init__(self, job: Job, store: Store, ledger: Ledger, identity: Identity, account: Account, meant: str) -> None:
+    def __init__(
+        self,
+        job: Job,
+        store: Store,
+        ledger: Ledger,
+        identity: Identity,
+        account: Account,
+        meant: str,
+        watching: Watching | None = None,
+    ) -> None:
         self._job, self._store, self._ledger, self._identity, self._account = job, store, ledger, identity, account
-        self._meant = meant
+        self._meant, self._watching = meant, watching
         self._sites = Faults(job.engine.faults).hit
         self._open: dict[str, _Open] = {}
         self._due: deque[_Open] = deque()
@@ -103,6 +113,8 @@ class Publishing:
             manifest = publish(self._store, self._identity, *given, planned_rows=waiting.promised, sites=self._sites)
             announce(self._ledger, manifest)
             version = manifest.version
+            if self._watching is not None:
+                show(self._store, manifest)
         self._account.partitions[key] = PartitionRecord(key, status, rows(counts), tuple(verdicts), version)
         with self._lock:
             del self._open[key]
@@ -114,7 +126,10 @@ class Publishing:
         absent: Counter[str] = Counter()
         for receipt in receipts:
             absent.update({name: missed.rows for name, missed in receipt.absent.items()})
-        return checks(waiting.partition.key, counts, lost, fallen, self._job.release, most, waiting.promised, absent)
+        found = checks(waiting.partition.key, counts, lost, fallen, self._job.release, most, waiting.promised, absent)
+        if self._watching is not None:
+            found += self._watching.judge(waiting.partition, receipts)
+        return under(self._job.release.policy, found)
 
     def _hold(self, waiting: _Open, counts: Counts, verdicts: Sequence[Check]) -> None:
         """Nothing goes out; the staged files stay, and the ledger says why."""

@@ -18,6 +18,7 @@ from scoring import __version__
 from scoring.engine import lane
 from scoring.jobs.preparation import Prepared, prepare
 from scoring.jobs.publishing import Publishing, announce
+from scoring.jobs.watching import Watching, repair_tables
 from scoring.ledger import runs
 from scoring.ledger.account import Account
 from scoring.ledger.chain import Ledger
@@ -56,23 +57,29 @@ def run(job: Job, config: str, watcher: Watcher, should_stop: Callable[[], str |
         prepared = prepare(job, store)
         store.sweep()
         ledger = Ledger(store)
-        for manifest in published(store):  # what a crash may have left between a manifest and its public folder
+        before = list(published(store))
+        for manifest in before:  # what a crash may have left between a manifest and its public folder
             repair(store, manifest)
             announce(ledger, manifest)
+        if job.watch.enabled:
+            repair_tables(store, before)
         if not prepared.todo:
             return _nothing_to_do(store, prepared)
         run_id, resumed = runs.start(store, prepared.identity.fingerprint, job.run_id, config)
         prepared = replace(prepared, identity=replace(prepared.identity, run_id=run_id))
         watcher.begin(run_id, resumed, prepared.lanes.count, store)
-        return _Run(job, store, ledger, prepared, watcher).go(should_stop)
+        watching = Watching(job, store, prepared.identity, prepared.baseline, before) if job.watch.enabled else None
+        return _Run(job, store, ledger, prepared, watcher, watching).go(should_stop)
 
 
 class _Run:
-    def __init__(self, job: Job, store: Store, ledger: Ledger, prepared: Prepared, watcher: Watcher) -> None:
+    def __init__(
+        self, job: Job, store: Store, ledger: Ledger, prepared: Prepared, watcher: Watcher, watching: Watching | None
+    ) -> None:
         self._job, self._store, self._prepared, self._watcher = job, store, prepared, watcher
         self._run_id = prepared.identity.run_id
         self._account = Account()
-        self._publishing = Publishing(job, store, ledger, prepared.identity, self._account, prepared.lanes.kind)
+        self._publishing = Publishing(job, store, ledger, prepared.identity, self._account, prepared.lanes.kind, watching)
         self._staged = finished(store, self._run_id)
         self._resumed_rows = 0
         self._began, self._first_ready, self._worked = time.monotonic(), 0.0, 0.0
@@ -136,7 +143,7 @@ class _Run:
             self._run_id,
             status,
             ended - self._began,
-            environment=environment(),
+            environment=environment() | _watched_by(self._prepared),
             fingerprint=self._prepared.identity.fingerprint,
             model=self._prepared.identity.model,
             started=started,
@@ -157,13 +164,18 @@ def environment() -> dict[str, str]:
     return found | {"scoring": __version__, "platform": platform.platform()}
 
 
+def _watched_by(prepared: Prepared) -> dict[str, str]:
+    """Which baseline the verdicts on drift rest on."""
+    return {"baseline": prepared.baseline.digest} if prepared.baseline else {}
+
+
 def _attempt_name(run: str, n: int) -> str:
     return f"{run}-{n}"
 
 
 def _pool(job: Job, prepared: Prepared, run_id: str) -> LanePool:
     lanes = prepared.lanes
-    factory = partial(lane.build, lane.LaneSpec(job, run_id, lanes.cpus))
+    factory = partial(lane.build, lane.LaneSpec(job, run_id, lanes.cpus, prepared.baseline))
     if job.engine.kind == "inline":
         from scoring.pool.inline import InlinePool
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from scoring.settings import Release
@@ -47,6 +48,24 @@ def checks(
         _limit("fallback_share", key, fallen, max_fallback_share),
         empty,
     )
+
+
+def under(policy: Mapping[str, str], verdicts: Sequence[Check]) -> tuple[Check, ...]:
+    """Verdicts with the severity that the policy gives them; the longest beginning of a check's name that it names decides.
+
+    "hold": what was found is a failure, and holds. "warn": it warns. "ignore": it is told, as skipped, and leads to nothing.
+    """
+    return tuple(_governed(check, policy) for check in verdicts)
+
+
+def _governed(check: Check, policy: Mapping[str, str]) -> Check:
+    named = max((name for name in policy if check.name.startswith(name)), key=len, default=None)
+    if named is None:
+        return check
+    severity: Literal["warn", "error"] = "error" if policy[named] == "hold" else "warn"
+    found = check.status in ("warn", "fail")
+    status = {"hold": "fail", "ignore": "skip"}.get(policy[named], check.status) if found else check.status
+    return replace(check, severity=severity, status=status)  # type: ignore[arg-type]
 
 
 def decide(verdicts: Sequence[Check]) -> Decision:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 
 from scoring.respond.manual import clean
-from scoring.types import RunRecord
+from scoring.settings import WATCHED
+from scoring.types import Check, RunRecord
 
 _SHOWN = 12  # reasons and files; the rest is counted
 
@@ -19,7 +20,7 @@ def render(record: RunRecord, workspace: str, program: str = "scoring") -> str:
     if rows["in"]:
         lines.append(_equation(rows))
         lines += [f"  {count:>12,}  {clean(reason)}" for reason, count in _most(record.reasons)]
-        lines += _files(record) + _partitions(record) + _time(record)
+        lines += _files(record) + _partitions(record) + _drift(record) + _time(record)
     return "\n".join(clean(line, most=2_000) for line in [*lines, *_where(record, workspace, program)])
 
 
@@ -48,9 +49,30 @@ def _partitions(record: RunRecord) -> list[str]:
         by_status.setdefault(partition.status, []).append(partition.key)
     lines = ["partitions: " + ", ".join(f"{len(keys)} {status}" for status, keys in sorted(by_status.items()))]
     for partition in record.partitions:
-        failed = [c for c in partition.checks if c.status == "fail"]
+        failed = [c for c in partition.checks if c.status == "fail" and (c.name not in WATCHED or c.severity == "error")]
         lines += [f"  {clean(partition.key)} {partition.status}: {c.name} {c.actual}, expected {c.expected}" for c in failed]
     return lines
+
+
+def _drift(record: RunRecord) -> list[str]:
+    """What does not look like the baseline, or like before: one line for each column, told as the last of its partitions has it."""
+    found: dict[tuple[str, str], list[tuple[str, Check]]] = {}
+    for partition in record.partitions:
+        for check in partition.checks:
+            if check.name in WATCHED and check.status in ("warn", "fail"):
+                found.setdefault((check.name, check.subject), []).append((partition.key, check))
+    if not found:
+        return []
+    keys = sorted({key for checks in found.values() for key, _ in checks})
+    lines = [f"unlike the baseline or before: {len(keys)} partition(s), {_span(keys)}"]
+    for (name, subject), checks in list(found.items())[:_SHOWN]:
+        where = "" if len(checks) == len(keys) else f" ({len(checks)} of them: {_span([key for key, _ in checks])})"
+        lines.append(f"  {name} {clean(subject)}: {clean(checks[-1][1].actual)}{where}")
+    return lines + ([f"  and {len(found) - _SHOWN} more; see the checks of record.json"] if len(found) > _SHOWN else [])
+
+
+def _span(keys: list[str]) -> str:
+    return clean(keys[0]) if len(keys) == 1 else f"{clean(keys[0])} to {clean(keys[-1])}"
 
 
 def _time(record: RunRecord) -> list[str]:

@@ -26,6 +26,11 @@ VERBS = {
     "doctor": Verb("say what this machine offers and what a run would use", words=("workspace", "store")),
     "verify": Verb("check that what was published is still what was published", words=("workspace",)),
     "quarantine": Verb("show quarantined rows by reason and file", words=("workspace",)),
+    "baseline": Verb(
+        "count what the training rows and their scores look like, for drift",
+        ("PATH",),
+        ("bundle", "source", "out", "module", "segments"),
+    ),
     "demo-data": Verb("make the data and the model of the demo", words=("out", "rows", "seed"), file="demo"),
 }
 
