@@ -60,7 +60,8 @@ class Given:
     def needed(self, name: str) -> str:
         """Raises: UsageError: it was not said."""
         if not self.words.get(name):
-            raise UsageError(f"scoring {self.verb} needs {name}=…")
+            said = name.upper() if name in VERBS[self.verb].places else f"{name}=…"
+            raise UsageError(f"scoring {self.verb} needs {said}: scoring {form(self.verb)}")
         return self.words[name]
 
     def number(self, name: str, default: int) -> int:

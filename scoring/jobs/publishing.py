@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from scoring.engine.faults import Faults
+from scoring.jobs.recovery import announce, say_held
 from scoring.ledger.account import Account, rows, total
 from scoring.ledger.chain import Ledger
 from scoring.release.gate import checks, decide, fallback_rows
 from scoring.settings import Job
-from scoring.sinks.publish import Identity, Manifest, publish
+from scoring.sinks.held import Held, hold
+from scoring.sinks.publish import Identity, current, publish
 from scoring.stores import Store
 from scoring.types import Check, Counts, Partition, PartitionRecord, Receipt, Slice
 
@@ -36,10 +38,13 @@ class _Open:
 
 
 class Publishing:
-    """`begin`, `plan` and `planned` from the planner; `finished`, `publish_due` and `close` from the driver."""
+    """`begin`, `plan` and `planned` from the planner; `finished`, `publish_due` and `close` from the driver.
+
+    `account` is told of every receipt and every verdict.
+    """
 
     def __init__(self, job: Job, store: Store, ledger: Ledger, identity: Identity, account: Account, meant: str) -> None:
-        self._job, self._store, self._ledger, self._identity, self._account = job, store, ledger, identity, account
+        self._job, self._store, self._ledger, self._identity, self.account = job, store, ledger, identity, account
         self._meant = meant
         self._sites = Faults(job.engine.faults).hit
         self._open: dict[str, _Open] = {}
@@ -65,7 +70,7 @@ class Publishing:
         with self._lock:
             waiting = self._open[receipt.partition]
             waiting.receipts[receipt.slice_id] = receipt
-        self._account.add(receipt)
+        self.account.add(receipt)
         if waiting.complete:
             self._publish(waiting)
 
@@ -78,7 +83,7 @@ class Publishing:
         """What is still open when the run ends did not get finished: `status` says how it stands."""
         for key, waiting in self._open.items():
             record = PartitionRecord(key, status, rows(total(waiting.receipts.values())))  # type: ignore[arg-type]
-            self._account.partitions[key] = record
+            self.account.partitions[key] = record
 
     def _publish(self, waiting: _Open) -> None:
         key = waiting.partition.key
@@ -87,13 +92,13 @@ class Publishing:
         verdicts = self._judge(waiting, counts, receipts)
         status, version = decide(verdicts), 0
         if status == "held":
-            self._hold(waiting, counts, verdicts)
+            self._hold(waiting, receipts, counts, verdicts)
         else:
             given = (key, waiting.partition.input_digest, receipts, verdicts)
-            manifest = publish(self._store, self._identity, *given, planned_rows=waiting.promised, sites=self._sites)
-            announce(self._ledger, manifest)
+            manifest = publish(self._store, self._identity, *given, waiting.promised, self._sites, self._ledger.head)
+            announce(self._store, self._ledger, manifest)
             version = manifest.version
-        self._account.partitions[key] = PartitionRecord(key, status, rows(counts), tuple(verdicts), version)
+        self.account.partitions[key] = PartitionRecord(key, status, rows(counts), tuple(verdicts), version)
         with self._lock:
             del self._open[key]
 
@@ -103,17 +108,17 @@ class Publishing:
         most = self._job.engine.fallback.max_share
         return checks(waiting.partition.key, counts, lost, fallen, self._job.release, most, waiting.promised)
 
-    def _hold(self, waiting: _Open, counts: Counts, verdicts: Sequence[Check]) -> None:
-        """Nothing goes out; the staged files stay, and the ledger says why."""
-        key, run_id = waiting.partition.key, self._identity.run_id
-        why = [asdict(c) for c in verdicts if c.status == "fail"]
-        payload = {"run_id": run_id, "input_digest": waiting.partition.input_digest, "counts": asdict(counts), "failed": why}
-        self._ledger.append("held", key, f"held {run_id} {key}", payload)
-
-
-def announce(ledger: Ledger, manifest: Manifest) -> None:
-    """The ledger entry of a publication; said once, however often a run is resumed."""
-    facts = {"run_id": manifest.run_id, "version": manifest.version, "fingerprint": manifest.fingerprint, "counts": manifest.counts}
-    files = [[f.path, f.rows, f.sha256] for f in manifest.files]
-    once = f"published {manifest.key} v{manifest.version}"
-    ledger.append("published", manifest.key, once, facts | {"model": manifest.model, "files": files})
+    def _hold(self, waiting: _Open, receipts: Sequence[Receipt], counts: Counts, verdicts: Sequence[Check]) -> None:
+        """Nothing goes out; the staged files stay, all that publishing needs is kept with them, and the ledger says why."""
+        key, standing = waiting.partition.key, current(self._store, waiting.partition.key)
+        held = Held(
+            key=key,
+            identity=self._identity,
+            input_digest=waiting.partition.input_digest,
+            slices=tuple((r.slice_id, r.scores.sha256) for r in receipts if r.scores),
+            counts=asdict(counts),
+            checks=tuple(verdicts),
+            planned_rows=waiting.promised,
+            replaces=standing.version if standing else 0,
+        )
+        say_held(self._store, self._ledger, hold(self._store, held))

@@ -26,6 +26,12 @@ VERBS = {
     "doctor": Verb("say what this machine offers and what a run would use", words=("workspace", "store")),
     "verify": Verb("check that what was published is still what was published", words=("workspace",)),
     "quarantine": Verb("show quarantined rows by reason and file", words=("workspace",)),
+    "release-held": Verb(
+        "publish a partition that a gate held, or drop it",
+        places=("run", "partition"),
+        words=("workspace", "reason"),
+        switches=("discard",),
+    ),
     "demo-data": Verb("make the data and the model of the demo", words=("out", "rows", "seed"), file="demo"),
 }
 
