@@ -23,7 +23,7 @@ from scoring.types import Check, Counts, Partition, PartitionRecord, Receipt, Sl
 
 
 @dataclass
-class _Open:
+class Waiting:
     """A partition on its way."""
 
     partition: Partition
@@ -47,12 +47,12 @@ class Publishing:
         self._job, self._store, self._ledger, self._identity, self.account = job, store, ledger, identity, account
         self._meant = meant
         self._sites = Faults(job.engine.faults).hit
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, Waiting] = {}
         self._lock = threading.Lock()
 
     def begin(self, partition: Partition) -> None:
         with self._lock:
-            self._open[partition.key] = _Open(partition)
+            self._open[partition.key] = Waiting(partition)
 
     def plan(self, work: Slice) -> None:
         with self._lock:
@@ -85,10 +85,15 @@ class Publishing:
             record = PartitionRecord(key, status, rows(total(waiting.receipts.values())))  # type: ignore[arg-type]
             self.account.partitions[key] = record
 
-    def _publish(self, waiting: _Open) -> None:
-        key = waiting.partition.key
+    def _publish(self, waiting: Waiting) -> None:
         receipts = [waiting.receipts[slice_id] for slice_id in waiting.slices]
-        counts = total(receipts)
+        self.account.partitions[waiting.partition.key] = self._release(waiting, receipts)
+        with self._lock:
+            del self._open[waiting.partition.key]
+
+    def _release(self, waiting: Waiting, receipts: Sequence[Receipt]) -> PartitionRecord:
+        """Judge a whole partition, and publish or hold it."""
+        key, counts = waiting.partition.key, total(receipts)
         verdicts = self._judge(waiting, counts, receipts)
         status, version = decide(verdicts), 0
         if status == "held":
@@ -98,17 +103,15 @@ class Publishing:
             manifest = publish(self._store, self._identity, *given, waiting.promised, self._sites, self._ledger.head)
             announce(self._store, self._ledger, manifest)
             version = manifest.version
-        self.account.partitions[key] = PartitionRecord(key, status, rows(counts), tuple(verdicts), version)
-        with self._lock:
-            del self._open[key]
+        return PartitionRecord(key, status, rows(counts), tuple(verdicts), version)
 
-    def _judge(self, waiting: _Open, counts: Counts, receipts: Sequence[Receipt]) -> tuple[Check, ...]:
+    def _judge(self, waiting: Waiting, counts: Counts, receipts: Sequence[Receipt]) -> tuple[Check, ...]:
         lost = [bad for receipt in receipts for bad in receipt.bad_files]
         fallen = sum(fallback_rows(receipt.routes, self._meant) for receipt in receipts)
         most = self._job.engine.fallback.max_share
         return checks(waiting.partition.key, counts, lost, fallen, self._job.release, most, waiting.promised)
 
-    def _hold(self, waiting: _Open, receipts: Sequence[Receipt], counts: Counts, verdicts: Sequence[Check]) -> None:
+    def _hold(self, waiting: Waiting, receipts: Sequence[Receipt], counts: Counts, verdicts: Sequence[Check]) -> None:
         """Nothing goes out; the staged files stay, all that publishing needs is kept with them, and the ledger says why."""
         key, standing = waiting.partition.key, current(self._store, waiting.partition.key)
         held = Held(

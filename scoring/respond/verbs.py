@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Verb:
     """`places` are said without a name, in this order; `words` as name=value or --name value; `switches` as --name.
 
-    A `job` takes Hydra's groups and overrides instead. `file` is where it stands in `jobs`, if not under its own name.
+    A `job` takes Hydra's groups and overrides, beside its words. `file` is where it stands in `jobs`, if not under its own name.
     """
 
     said: str
@@ -31,6 +31,11 @@ VERBS = {
         places=("run", "partition"),
         words=("workspace", "reason"),
         switches=("discard",),
+    ),
+    "requeue": Verb(
+        "judge quarantined rows again under a mended contract, and publish what is good now",
+        words=("partition", "run", "reason"),
+        job=True,
     ),
     "demo-data": Verb("make the data and the model of the demo", words=("out", "rows", "seed"), file="demo"),
 }
