@@ -1,8 +1,8 @@
 """Rows that were quarantined, read back from the workspace as they were read from their source: to be judged again (requeue).
 
 No kind that a job can name: `path` of the settings is the workspace, fragments are quarantine files in it. Rows come in input
-order, with the file and the place that they came from first. A file is streamed where it lies in that order; where not (rows that failed
-while they were scored stand before those that were not admitted), it is read whole: it holds the bad rows of one slice.
+order, with the file and the place that they came from first. A file is streamed where it lies in that order; where not (rows that
+failed while they were scored stand before those that were not admitted), it is read whole: it holds the bad rows of one slice.
 """
 
 from __future__ import annotations
