@@ -7,7 +7,6 @@ often this is said. Rows that are let in stand after the others of their partiti
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from scoring.jobs.preparation import Prepared, declared, identify
 from scoring.jobs.publishing import Publishing, Waiting
 from scoring.jobs.recovery import announce, recover
 from scoring.jobs.run import Pass, Watcher, environment
+from scoring.jobs.selection import select
 from scoring.jobs.workspace import existing
 from scoring.ledger import runs
 from scoring.ledger.account import Account, rows, total
@@ -28,7 +28,7 @@ from scoring.release.change import named
 from scoring.release.gate import checks, decide
 from scoring.settings import Job
 from scoring.sinks.decisions import Requeued
-from scoring.sinks.publish import Identity, Manifest, PublicFile, amend, published
+from scoring.sinks.publish import Identity, Manifest, PublicFile, amend
 from scoring.sources.discover import Found
 from scoring.sources.quarantine import raw_names
 from scoring.stores import Store, probe
@@ -71,7 +71,7 @@ def requeue(job: Job, config: str, watcher: Watcher, should_stop: Callable[[], s
         ledger = Ledger(store)
         recover(store, ledger)
         identity, lanes = identify(job)
-        waiting = [_waits(job, store, manifest, identity) for manifest in _chosen(store, choice)]
+        waiting = [_waits(job, store, manifest, identity) for manifest in select(store, choice.partition, choice.run)]
         todo = [one for one in waiting if one.files or one.before.parts != identity.parts]
         if not todo:
             return _nothing(identity, waiting)
@@ -136,19 +136,6 @@ class Requeueing(Publishing):
             suppressed=moved.suppressed,
             replaced=tuple(file.path for file in waits.files),
         )
-
-
-def _chosen(store: Store, choice: Choice) -> list[Manifest]:
-    """Raises: ConfigError: nothing is published under these names."""
-    known = list(published(store))
-    found = [m for m in known if choice.partition in (None, m.key) and choice.run in (None, m.run_id)]
-    if not found:
-        said = "".join(f" as {name}={value}" for name, value in (("partition", choice.partition), ("run", choice.run)) if value)
-        names = {m.key for m in known} | {m.run_id for m in known}
-        near = difflib.get_close_matches(choice.partition or choice.run or "", sorted(names), 3, 0.3)
-        hint = f" Nearest: {', '.join(near)}." if near else ""
-        raise ConfigError(f"{store.root}: nothing is published{said}.{hint}")
-    return found
 
 
 def _waits(job: Job, store: Store, before: Manifest, wanted: Identity) -> Waits:

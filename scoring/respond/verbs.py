@@ -25,7 +25,10 @@ VERBS = {
     "plan": Verb("say what a run would do, without doing it", job=True),
     "doctor": Verb("say what this machine offers and what a run would use", words=("workspace", "store")),
     "verify": Verb("check that what was published is still what was published", words=("workspace",)),
-    "quarantine": Verb("show quarantined rows by reason and file", words=("workspace",)),
+    "quarantine": Verb(
+        "show quarantined rows by rule and file, what breaks together, and samples",
+        words=("workspace", "partition", "run", "samples"),
+    ),
     "release-held": Verb(
         "publish a partition that a gate held, or drop it",
         places=("run", "partition"),

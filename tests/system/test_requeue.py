@@ -171,7 +171,7 @@ def test_partitions_without_bad_rows_take_the_contract_over(place: Path, data: P
 def test_a_choice_of_partition_or_run(place: Path, data: Path, bundle: Path) -> None:
     assert [p.key for p in again(mended(place, data, bundle), partition=KEYS[1]).partitions] == [KEYS[1]]
     assert [p.key for p in again(mended(place, data, bundle), run="the-run").partitions] == [KEYS[0]]
-    with pytest.raises(ConfigError, match=r"as partition=day=2026-01-09\. Nearest: day=2026-01-02"):
+    with pytest.raises(ConfigError, match=r"under partition=day=2026-01-09\. Nearest: day=2026-01-02"):
         again(mended(place, data, bundle), partition="day=2026-01-09")
 
 
