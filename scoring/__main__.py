@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import partial
 from importlib import import_module
 from types import FrameType
 from typing import Any
@@ -35,6 +36,7 @@ from scoring.respond.verbs import VERBS, named
 from scoring.settings import Job, build
 from scoring.types import RunRecord
 
+Pass = Callable[..., RunRecord]  # (job, config, watcher, why to stop)
 _STATUS_CODES = {"held": 65, "paused": 75, "failed": 70}
 _CAUSE_CODES = {"input": 75, "disk": 75, "memory": 75, "store": 69, "start": 78}
 _RESOLVER = re.compile(r"\$\{\s*([^:{}]*?)\s*[:{]")  # also of a name that is itself looked up
@@ -138,8 +140,8 @@ def _command(arguments: list[str]) -> int:
 
 
 def _job(verb: str, rest: list[str]) -> int:
-    """run and plan: Hydra overrides, --cfg job, --multirun, --config-dir, --json."""
-    said = flags(rest)
+    """run, plan and requeue: Hydra overrides, --cfg job, --multirun, --config-dir, --json."""
+    said = flags(rest, VERBS[verb].words)
     return _sweep(verb, said) if said.flags & {"-m", "--multirun"} else _one(verb, said.words, said)
 
 
@@ -168,11 +170,25 @@ def _one(verb: str, overrides: Sequence[str], said: Said) -> int:
         from scoring.jobs import plan
 
         return _report(plan.plan(job), plan.render, "--json" in said.flags)
-    return _run(job, config, [*overrides, *([f"--config-dir={folder}"] if folder else [])], "--json" in said.flags)
+    score = _requeue(said) if verb == "requeue" else _score()
+    own = [f"{name}={value}" for name, value in said.own.items()]
+    again = [verb, *overrides, *own, *([f"--config-dir={folder}"] if folder else [])]
+    return _run(score, job, config, again, "--json" in said.flags)
 
 
-def _run(job: Job, config: str, overrides: Sequence[str], as_json: bool) -> int:
+def _score() -> Pass:
     from scoring.jobs.run import run as score
+
+    return score
+
+
+def _requeue(said: Said) -> Pass:
+    from scoring.jobs.requeue import Choice, requeue
+
+    return partial(requeue, choice=Choice(said.own.get("partition"), said.own.get("run"), said.own.get("reason", "")))
+
+
+def _run(score: Pass, job: Job, config: str, again: Sequence[str], as_json: bool) -> int:
     from scoring.respond import summary
     from scoring.respond.progress import ProgressWatcher
 
@@ -182,7 +198,7 @@ def _run(job: Job, config: str, overrides: Sequence[str], as_json: bool) -> int:
     called = program(sys.argv[0])
     _print(record.to_json() if as_json else summary.render(record, job.workspace, called))
     if record.status in ("paused", "failed"):
-        _say(f"State is kept. To go on: {called} run {' '.join(shlex.quote(o) for o in overrides)}")
+        _say(f"State is kept. To go on: {called} {' '.join(shlex.quote(word) for word in again)}")
     if stop.number is not None and record.status == "paused":
         return 128 + stop.number
     return 0 if record.status.startswith("published") else _CAUSE_CODES.get(record.cause, _STATUS_CODES[record.status])

@@ -15,6 +15,7 @@ from typing import Any, Literal
 Outcome = Literal["scored", "quarantined", "suppressed"]
 Route = Literal["gpu", "gpu-smaller-batch", "cpu", "backup-model"]
 Stage = Literal["plan", "read", "admit", "score"]
+MARKS = ("_source_file", "_row", "_rows", "_stage", "_reasons", "_run_id")  # columns that the quarantine adds to raw ones
 _LOSSES = {"read": "unreadable", "admit": "missing-columns"}  # what planning finds says itself: "unreadable: …", "duplicate of …"
 Status = Literal["published", "published-with-warnings", "held", "paused", "failed", "refused", "skipped"]
 
@@ -265,6 +266,7 @@ class RunRecord:
     finished: str = ""
     message: str = ""
     cause: str = ""  # the failure kind that ended the run, if one did
+    ledger: dict[str, Any] = field(default_factory=dict)  # {seq, hash}: the ledger's newest entry when this was written
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, sort_keys=True)

@@ -170,8 +170,9 @@ class Attempt:
         self._count("read", reasons)
 
     def _reject(self, item: Item, rows: np.ndarray, stage: Stage, reasons: list[tuple[str, ...]]) -> None:
-        raw = raw_rows(item.window.batch, rows)
-        self._writer.quarantine(raw, item.fragment.path, item.window.positions[rows], stage, reasons)
+        raw, origins = raw_rows(item.window.batch, rows), item.window.origins
+        path = item.fragment.path if origins is None else origins.take(pa.array(rows, pa.int64())).to_pylist()
+        self._writer.quarantine(raw, path, item.window.positions[rows], stage, reasons)
         self._count(stage, reasons)
 
     def _count(self, stage: Stage, reasons: list[tuple[str, ...]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -16,20 +16,27 @@ _MAX_YAML_BYTES, _MAX_ALIASES = 1 << 20, 64
 
 @dataclass(frozen=True)
 class Said:
-    """`words` are overrides, or name=value; `flags` are spelled as given ("--json")."""
+    """`words` are overrides; `own` are the verb's own words, name=value; `flags` are spelled as given ("--json")."""
 
     flags: frozenset[str]
     words: list[str]
     config_dir: str | None
+    own: dict[str, str] = field(default_factory=dict)
 
 
-def flags(rest: list[str]) -> Said:
-    """Raises: UsageError: an option that there is not, or one without its value."""
-    said, words, config_dir = set(), [], None
+def flags(rest: list[str], own: tuple[str, ...] = ()) -> Said:
+    """`own` are the words that are not for Hydra; they may be said as options too.
+
+    Raises:
+        UsageError: an option that there is not, or one without its value.
+    """
+    said, words, config_dir, mine = set(), [], None, {}
     pending = iter(rest)
     for word in pending:
-        name, _, value = word.partition("=")
-        if name == "--config-dir":
+        name, equals, value = word.partition("=")
+        if name.removeprefix("--") in own and (equals or word.startswith("--")):
+            mine[name.removeprefix("--")] = value if equals else next(pending, "")
+        elif name == "--config-dir":
             config_dir = value or next(pending, "")
             if not config_dir:
                 raise UsageError("--config-dir needs a folder: --config-dir=…")
@@ -43,7 +50,7 @@ def flags(rest: list[str]) -> Said:
             raise UsageError(f"{word} is not an option. Options: --json, --cfg job, --multirun, --config-dir=…, --help.")
         else:
             words.append(word)
-    return Said(frozenset(said), words, config_dir)
+    return Said(frozenset(said), words, config_dir, mine)
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,8 @@ class Given:
     def needed(self, name: str) -> str:
         """Raises: UsageError: it was not said."""
         if not self.words.get(name):
-            raise UsageError(f"scoring {self.verb} needs {name}=…")
+            said = name.upper() if name in VERBS[self.verb].places else f"{name}=…"
+            raise UsageError(f"scoring {self.verb} needs {said}: scoring {form(self.verb)}")
         return self.words[name]
 
     def number(self, name: str, default: int) -> int:

@@ -11,7 +11,7 @@ from scoring.models import bundle
 from scoring.models.load import load
 from scoring.parts import part
 from scoring.release import change
-from scoring.settings import Job
+from scoring.settings import Column, Job
 from scoring.sinks.publish import Identity, Manifest, published
 from scoring.sinks.staged import refuse_clashes
 from scoring.sources.discover import Found, discover
@@ -44,20 +44,35 @@ def prepare(job: Job, store: Store | None) -> Prepared:
         ConfigError: bundle, plan, path or carried columns cannot work. SourceError: there is nothing to read.
         ChangedError: something that is published would be replaced without having been asked for.
     """
-    model = bundle.read(job.model.bundle)
-    _prove(job, model)
+    identity, lanes = identify(job)
+    parts = identity.parts
     baseline = baseline_of(job)
-    fitted(baseline, {**model.inputs, **job.contract.columns}, (), job.watch)
-    parts = identity_parts(job, model.digest)
-    lanes = capacity.plan(capacity.measure(), job.hardware, job.engine)
+    fitted(baseline, declared(job), (), job.watch)
     found = discover(job.source, part("sources", job.source.kind).SUFFIXES)
     standing = {manifest.key: manifest for manifest in (published(store) if store else ())}
     todo = tuple(p for p in found.partitions if _wanted(p, standing.get(p.key), parts, job.release.on_change))
     if todo:
         refuse_absent(todo[0], job.source)
-    identity = Identity("", {"name": model.name, "version": model.version, "digest": model.digest}, parts, digest(parts))
     kept = [standing[p.key] for p in found.partitions if p not in todo]
     return Prepared(identity, lanes, found, todo, tuple(kept), baseline)
+
+
+def identify(job: Job) -> tuple[Identity, capacity.LanePlan]:
+    """What would make the scores, without a run id yet, and on which lanes.
+
+    Raises:
+        ConfigError: bundle, contract or plan cannot work.
+    """
+    model = bundle.read(job.model.bundle)
+    _prove(job, model)
+    parts = identity_parts(job, model.digest)
+    identity = Identity("", {"name": model.name, "version": model.version, "digest": model.digest}, parts, digest(parts))
+    return identity, capacity.plan(capacity.measure(), job.hardware, job.engine)
+
+
+def declared(job: Job) -> dict[str, Column]:
+    """The columns that a row must have to be judged: the bundle's and the contract's."""
+    return {**bundle.read(job.model.bundle).inputs, **job.contract.columns}
 
 
 def _prove(job: Job, found: bundle.Bundle) -> None:

@@ -13,18 +13,20 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from scoring.engine.faults import Faults
+from scoring.jobs.recovery import announce, say_held
 from scoring.jobs.watching import Watching, show
 from scoring.ledger.account import Account, rows, total
 from scoring.ledger.chain import Ledger
 from scoring.release.gate import checks, decide, fallback_rows, under
 from scoring.settings import Job
-from scoring.sinks.publish import Identity, Manifest, publish
+from scoring.sinks.held import Held, hold
+from scoring.sinks.publish import Identity, current, publish
 from scoring.stores import Store
 from scoring.types import Check, Counts, Partition, PartitionRecord, Receipt, Slice
 
 
 @dataclass
-class _Open:
+class Waiting:
     """A partition on its way."""
 
     partition: Partition
@@ -39,7 +41,10 @@ class _Open:
 
 
 class Publishing:
-    """`begin`, `plan` and `planned` from the planner; `finished`, `publish_due` and `close` from the driver."""
+    """`begin`, `plan` and `planned` from the planner; `finished`, `publish_due` and `close` from the driver.
+
+    `account` is told of every receipt and every verdict.
+    """
 
     def __init__(
         self,
@@ -51,16 +56,16 @@ class Publishing:
         meant: str,
         watching: Watching | None = None,
     ) -> None:
-        self._job, self._store, self._ledger, self._identity, self._account = job, store, ledger, identity, account
+        self._job, self._store, self._ledger, self._identity, self.account = job, store, ledger, identity, account
         self._meant, self._watching = meant, watching
         self._sites = Faults(job.engine.faults).hit
-        self._open: dict[str, _Open] = {}
-        self._due: deque[_Open] = deque()
+        self._open: dict[str, Waiting] = {}
+        self._due: deque[Waiting] = deque()
         self._lock = threading.Lock()
 
     def begin(self, partition: Partition) -> None:
         with self._lock:
-            self._open[partition.key] = _Open(partition)
+            self._open[partition.key] = Waiting(partition)
 
     def plan(self, work: Slice) -> None:
         with self._lock:
@@ -84,7 +89,7 @@ class Publishing:
             waiting.receipts[receipt.slice_id] = receipt
             if waiting.complete:
                 self._due.append(waiting)
-        self._account.add(receipt)
+        self.account.add(receipt)
         self.publish_due()
 
     def publish_due(self) -> bool:
@@ -98,28 +103,31 @@ class Publishing:
         """What is still open when the run ends did not get finished: `status` says how it stands."""
         for key, waiting in self._open.items():
             record = PartitionRecord(key, status, rows(total(waiting.receipts.values())))  # type: ignore[arg-type]
-            self._account.partitions[key] = record
+            self.account.partitions[key] = record
 
-    def _publish(self, waiting: _Open) -> None:
-        key = waiting.partition.key
+    def _publish(self, waiting: Waiting) -> None:
         receipts = [waiting.receipts[slice_id] for slice_id in waiting.slices]
-        counts = total(receipts)
+        self.account.partitions[waiting.partition.key] = self._release(waiting, receipts)
+        with self._lock:
+            del self._open[waiting.partition.key]
+
+    def _release(self, waiting: Waiting, receipts: Sequence[Receipt]) -> PartitionRecord:
+        """Judge a whole partition, and publish or hold it."""
+        key, counts = waiting.partition.key, total(receipts)
         verdicts = self._judge(waiting, counts, receipts)
         status, version = decide(verdicts), 0
         if status == "held":
-            self._hold(waiting, counts, verdicts)
+            self._hold(waiting, receipts, counts, verdicts)
         else:
             given = (key, waiting.partition.input_digest, receipts, verdicts)
-            manifest = publish(self._store, self._identity, *given, planned_rows=waiting.promised, sites=self._sites)
-            announce(self._ledger, manifest)
+            manifest = publish(self._store, self._identity, *given, waiting.promised, self._sites, self._ledger.head)
+            announce(self._store, self._ledger, manifest)
             version = manifest.version
             if self._watching is not None:
                 show(self._store, manifest)
-        self._account.partitions[key] = PartitionRecord(key, status, rows(counts), tuple(verdicts), version)
-        with self._lock:
-            del self._open[key]
+        return PartitionRecord(key, status, rows(counts), tuple(verdicts), version)
 
-    def _judge(self, waiting: _Open, counts: Counts, receipts: Sequence[Receipt]) -> tuple[Check, ...]:
+    def _judge(self, waiting: Waiting, counts: Counts, receipts: Sequence[Receipt]) -> tuple[Check, ...]:
         lost = [bad for receipt in receipts for bad in receipt.bad_files]
         fallen = sum(fallback_rows(receipt.routes, self._meant) for receipt in receipts)
         most = self._job.engine.fallback.max_share
@@ -131,17 +139,17 @@ class Publishing:
             found += self._watching.judge(waiting.partition, receipts)
         return under(self._job.release.policy, found)
 
-    def _hold(self, waiting: _Open, counts: Counts, verdicts: Sequence[Check]) -> None:
-        """Nothing goes out; the staged files stay, and the ledger says why."""
-        key, run_id = waiting.partition.key, self._identity.run_id
-        why = [asdict(c) for c in verdicts if c.status == "fail"]
-        payload = {"run_id": run_id, "input_digest": waiting.partition.input_digest, "counts": asdict(counts), "failed": why}
-        self._ledger.append("held", key, f"held {run_id} {key}", payload)
-
-
-def announce(ledger: Ledger, manifest: Manifest) -> None:
-    """The ledger entry of a publication; said once, however often a run is resumed."""
-    facts = {"run_id": manifest.run_id, "version": manifest.version, "fingerprint": manifest.fingerprint, "counts": manifest.counts}
-    files = [[f.path, f.rows, f.sha256] for f in manifest.files]
-    once = f"published {manifest.key} v{manifest.version}"
-    ledger.append("published", manifest.key, once, facts | {"model": manifest.model, "files": files})
+    def _hold(self, waiting: Waiting, receipts: Sequence[Receipt], counts: Counts, verdicts: Sequence[Check]) -> None:
+        """Nothing goes out; the staged files stay, all that publishing needs is kept with them, and the ledger says why."""
+        key, standing = waiting.partition.key, current(self._store, waiting.partition.key)
+        held = Held(
+            key=key,
+            identity=self._identity,
+            input_digest=waiting.partition.input_digest,
+            slices=tuple((r.slice_id, r.scores.sha256) for r in receipts if r.scores),
+            counts=asdict(counts),
+            checks=tuple(verdicts),
+            planned_rows=waiting.promised,
+            replaces=standing.version if standing else 0,
+        )
+        say_held(self._store, self._ledger, hold(self._store, held))

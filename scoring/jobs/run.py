@@ -17,7 +17,8 @@ import torch
 from scoring import __version__
 from scoring.engine import lane
 from scoring.jobs.preparation import Prepared, prepare
-from scoring.jobs.publishing import Publishing, announce
+from scoring.jobs.publishing import Publishing
+from scoring.jobs.recovery import recover
 from scoring.jobs.watching import Watching, repair_tables
 from scoring.ledger import runs
 from scoring.ledger.account import Account
@@ -26,7 +27,7 @@ from scoring.pool import LanePool
 from scoring.pool.dispatcher import Dispatcher, Outcome
 from scoring.pool.drive import drive
 from scoring.settings import Job
-from scoring.sinks.publish import published, repair
+from scoring.sinks.publish import published
 from scoring.sinks.staged import find, finished
 from scoring.sources import slices
 from scoring.stores import Store, open_store, probe
@@ -54,32 +55,32 @@ def run(job: Job, config: str, watcher: Watcher, should_stop: Callable[[], str |
     store = open_store(job.workspace)
     with store.lock({"run": job.run_id or "a run of " + job.source.path}):
         probe(store)  # not before: whoever holds the lock sweeps the spool
-        prepared = prepare(job, store)
         store.sweep()
         ledger = Ledger(store)
+        recover(store, ledger)
         before = list(published(store))
-        for manifest in before:  # what a crash may have left between a manifest and its public folder
-            repair(store, manifest)
-            announce(ledger, manifest)
         if job.watch.enabled:
             repair_tables(store, before)
+        prepared = prepare(job, store)
         if not prepared.todo:
             return _nothing_to_do(store, prepared)
         run_id, resumed = runs.start(store, prepared.identity.fingerprint, job.run_id, config)
         prepared = replace(prepared, identity=replace(prepared.identity, run_id=run_id))
         watcher.begin(run_id, resumed, prepared.lanes.count, store)
         watching = Watching(job, store, prepared.identity, prepared.baseline, before) if job.watch.enabled else None
-        return _Run(job, store, ledger, prepared, watcher, watching).go(should_stop)
+        publishing = Publishing(job, store, ledger, prepared.identity, Account(), prepared.lanes.kind, watching)
+        return Pass(job, store, ledger, prepared, publishing, watcher).go(should_stop)
 
 
-class _Run:
+class Pass:
+    """One pass of the slices of all partitions that are to be done over the lanes, from planning to the record. Use once: `go`."""
+
     def __init__(
-        self, job: Job, store: Store, ledger: Ledger, prepared: Prepared, watcher: Watcher, watching: Watching | None
+        self, job: Job, store: Store, ledger: Ledger, prepared: Prepared, publishing: Publishing, watcher: Watcher
     ) -> None:
-        self._job, self._store, self._prepared, self._watcher = job, store, prepared, watcher
+        self._job, self._store, self._ledger, self._prepared, self._watcher = job, store, ledger, prepared, watcher
         self._run_id = prepared.identity.run_id
-        self._account = Account()
-        self._publishing = Publishing(job, store, ledger, prepared.identity, self._account, prepared.lanes.kind, watching)
+        self._publishing, self._account = publishing, publishing.account
         self._staged = finished(store, self._run_id)
         self._resumed_rows = 0
         self._began, self._first_ready, self._worked = time.monotonic(), 0.0, 0.0
@@ -150,6 +151,7 @@ class _Run:
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             message=outcome.message,
             cause=outcome.kind,
+            ledger=self._ledger.head,
         )
         fresh = self._account.counts.total - self._resumed_rows
         scoring_s = (self._worked or ended) - (self._first_ready or self._began)  # Ray's start and its end are no scoring

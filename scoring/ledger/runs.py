@@ -48,6 +48,18 @@ def finish(store: Store, account: RunRecord) -> None:
     store.replace(f"runs/{account.run_id}/record.json", account.to_json().encode())
 
 
+def settle(store: Store, run_id: str, key: str, version: int) -> None:
+    """A held partition was published after all: the record says so, and the run has ended if it was the last one held."""
+    account = record(store, run_id)
+    mine = [p for p in (account or {}).get("partitions", ()) if p["key"] == key and p["status"] == "held"]
+    if account is None or not mine:
+        return
+    mine[0].update(status="published-with-warnings", version=version)
+    if account["status"] == "held" and all(p["status"] != "held" for p in account["partitions"]):
+        account["status"] = "published-with-warnings"
+    store.replace(f"runs/{run_id}/record.json", json.dumps(account, indent=2, sort_keys=True).encode())
+
+
 def _unfinished(store: Store, fingerprint: str) -> str | None:
     """The newest run of this fingerprint that did not end."""
     known = [_read(store, _key(name)) for name in store.folders("runs") if store.exists(_key(name))]

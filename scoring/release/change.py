@@ -10,6 +10,11 @@ from scoring.errors import ChangedError
 _WORDS = {"model": "the model", "contract": "the contract", "source": "how the source is read", "format": "the output format"}
 
 
+def named(published: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
+    """What differs between two identities, in words."""
+    return [_WORDS.get(name, name) for name in sorted({*published, *wanted}) if published.get(name) != wanted.get(name)]
+
+
 def decide(
     key: str,
     published: Mapping[str, str] | None,
@@ -25,7 +30,7 @@ def decide(
     """
     if published is None:
         return "score"
-    changed = [_WORDS.get(name, name) for name in sorted({*published, *wanted}) if published.get(name) != wanted.get(name)]
+    changed = named(published, wanted)
     if published_input != wanted_input:
         changed.append("the input files")
     if not changed:

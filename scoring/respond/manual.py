@@ -29,7 +29,9 @@ def manual(verb: str) -> str:
     """One verb: for jobs, with all groups and settings."""
     if not VERBS[verb].job:
         return f"scoring {verb}: {VERBS[verb].said}\n  scoring {form(verb)}"
-    lines = [f"scoring {verb}: {VERBS[verb].said}", "", "Groups, chosen as group=name:"]
+    lines = [f"scoring {verb}: {VERBS[verb].said}"]
+    lines += ["", f"Words of its own: {' '.join(f'{word}=…' for word in VERBS[verb].words)}"] if VERBS[verb].words else []
+    lines += ["", "Groups, chosen as group=name:"]
     lines += [f"  {group:10} {', '.join(choices(group))}" for group in GROUPS]
     lines += ["", "Settings, overridden as key=value:"]
     for group in ("", *GROUPS[:-1]):

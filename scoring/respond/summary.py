@@ -91,4 +91,6 @@ def _where(record: RunRecord, workspace: str, program: str) -> list[str]:
     if record.run_id:
         lines.append(f"record:     {place}/runs/{record.run_id}/record.json")
     quoted = shlex.quote(f"workspace={place}")
-    return [*lines, "next:", f"  {program} quarantine {quoted}", f"  {program} verify {quoted}"]
+    held = [shlex.quote(p.key) for p in record.partitions if p.status == "held"][:1]
+    decide = [f"  {program} release-held {shlex.quote(record.run_id)} {key} {quoted} --reason=…" for key in held]
+    return [*lines, "next:", f"  {program} quarantine {quoted}", *decide, f"  {program} verify {quoted}"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Verb:
     """`places` are said without a name, in this order; `words` as name=value or --name value; `switches` as --name.
 
-    A `job` takes Hydra's groups and overrides instead. `file` is where it stands in `jobs`, if not under its own name.
+    A `job` takes Hydra's groups and overrides, beside its words. `file` is where it stands in `jobs`, if not under its own name.
     """
 
     said: str
@@ -25,11 +25,25 @@ VERBS = {
     "plan": Verb("say what a run would do, without doing it", job=True),
     "doctor": Verb("say what this machine offers and what a run would use", words=("workspace", "store")),
     "verify": Verb("check that what was published is still what was published", words=("workspace",)),
-    "quarantine": Verb("show quarantined rows by reason and file", words=("workspace",)),
+    "quarantine": Verb(
+        "show quarantined rows by rule and file, what breaks together, and samples",
+        words=("workspace", "partition", "run", "samples"),
+    ),
     "baseline": Verb(
         "count what the training rows and their scores look like, for drift",
         ("PATH",),
         ("bundle", "source", "out", "module", "segments"),
+    ),
+    "release-held": Verb(
+        "publish a partition that a gate held, or drop it",
+        places=("run", "partition"),
+        words=("workspace", "reason"),
+        switches=("discard",),
+    ),
+    "requeue": Verb(
+        "judge quarantined rows again under a mended contract, and publish what is good now",
+        words=("partition", "run", "reason"),
+        job=True,
     ),
     "demo-data": Verb("make the data and the model of the demo", words=("out", "rows", "seed"), file="demo"),
 }

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from scoring.errors import StoreError
+from scoring.sinks import decisions
+from scoring.sinks.decisions import Override, Requeued
 from scoring.stores import Store
 from scoring.types import Check, Receipt, canonical, digest
 
@@ -36,7 +39,10 @@ class PublicFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """`files` in input order; `created` is UTC, ISO 8601."""
+    """`files` in input order, requeued ones after the others; `created` is UTC, ISO 8601.
+
+    `ledger` is {seq, hash} of the newest ledger entry before this version: entries cut off later do not go unseen.
+    """
 
     key: str
     version: int
@@ -50,6 +56,9 @@ class Manifest:
     quarantine: tuple[PublicFile, ...]
     checks: tuple[Check, ...]
     created: str = ""
+    ledger: dict[str, Any] = field(default_factory=dict)
+    override: Override | None = None
+    requeued: tuple[Requeued, ...] = ()
 
     @property
     def name(self) -> str:
@@ -62,8 +71,10 @@ class Manifest:
     def from_json(cls, text: bytes) -> Manifest:
         """Raises: ValueError, TypeError, KeyError: not a manifest."""
         raw = json.loads(text)
-        for field in ("files", "quarantine"):
-            raw[field] = tuple(PublicFile(**f) for f in raw[field])
+        for name in ("files", "quarantine"):
+            raw[name] = tuple(PublicFile(**f) for f in raw[name])
+        raw["override"] = decisions.override(raw.get("override"))
+        raw["requeued"] = decisions.requeues(raw.get("requeued", []))
         return cls(**{**raw, "checks": tuple(Check(**c) for c in raw["checks"])})
 
     def same_scores(self, other: Manifest) -> bool:
@@ -74,9 +85,23 @@ class Manifest:
 
 def current(store: Store, key: str) -> Manifest | None:
     """The newest published version of a partition. Raises: StoreError: its manifest is damaged."""
-    folder = f"{_ROOT}/{key}"
-    names = [name for name in store.list(folder) if "/" not in name[len(folder) + 1 :]]
-    return read(store, max(names)) if names else None
+    names = versions(store, f"{_ROOT}/{key}")
+    return read(store, names[-1]) if names else None
+
+
+def history(store: Store, key: str) -> list[Manifest]:
+    """Every version of a partition there ever was, the oldest first. Raises: StoreError: a manifest is damaged."""
+    return [read(store, name) for name in versions(store, f"{_ROOT}/{key}")]
+
+
+def versions(store: Store, folder: str) -> list[str]:
+    """Names of the objects right in a folder, sorted: those of v00001, v00002, … of one partition, without partitions below it."""
+    return [name for name in store.list(folder) if "/" not in name[len(folder) + 1 :]]
+
+
+def names(store: Store) -> list[str]:
+    """The manifests of all versions of all partitions, sorted."""
+    return list(store.list(_ROOT))
 
 
 def published(store: Store, every: bool = False) -> Iterator[Manifest]:
@@ -99,13 +124,17 @@ def read(store: Store, name: str) -> Manifest:
     return manifest
 
 
-def public_files(identity: Identity, version: int, receipts: Sequence[Receipt]) -> tuple[PublicFile, ...]:
-    """Names sort in input order, and no version has a name of another: a reader that listed one cannot open a file of the other.
+def public_files(
+    identity: Identity, version: int, receipts: Sequence[Receipt], standing: Sequence[PublicFile] = ()
+) -> tuple[PublicFile, ...]:
+    """Names sort in input order, and no name ever stands for other bytes: a reader that listed one version cannot open a file of
+    another. Files of the version before that stay (`standing`) keep their names and go first.
 
     Readers take a folder's columns from its first file, and files without rows may lack what others carry: one at most is shown.
     """
     tag = digest([identity.run_id, identity.fingerprint, version])[:6]
-    files = [_public(place, receipt, tag) for place, receipt in enumerate(receipts)]
+    first = max((int(file.path.rsplit("/", 1)[1].split("-")[1]) + 1 for file in standing), default=0)
+    files = [*standing, *(_public(place, receipt, tag) for place, receipt in enumerate(receipts, start=first))]
     return tuple(file for file in files if file.rows) or tuple(files[:1])
 
 

@@ -21,19 +21,12 @@ from scoring.errors import ConfigError, StoreError
 from scoring.settings import Sink
 from scoring.sinks.spool import Spool, storable
 from scoring.stores import Store, sha256_of
-from scoring.types import BadFile, Receipt, Slice, StagedFile
+from scoring.types import MARKS, BadFile, Receipt, Slice, StagedFile
 
 RECEIPT = "scoring.receipt"
 CONSTANTS = ("model_version", "run_id")
-_MARK_TYPES: dict[str, pa.DataType] = {
-    "_source_file": pa.string(),
-    "_row": pa.int64(),
-    "_rows": pa.int64(),
-    "_stage": pa.string(),
-    "_reasons": pa.list_(pa.string()),
-    "_run_id": pa.string(),
-}
-_MARKS = pa.schema(_MARK_TYPES)
+_MARK_TYPES: tuple[pa.DataType, ...] = (pa.string(), pa.int64(), pa.int64(), pa.string(), pa.list_(pa.string()), pa.string())
+_MARKS = pa.schema(dict(zip(MARKS, _MARK_TYPES, strict=True)))
 
 
 def key_of(run_id: str, slice_id: str) -> str:
@@ -65,6 +58,19 @@ def find(store: Store, run_id: str, slice_id: str) -> Receipt | None:
 def finished(store: Store, run_id: str) -> set[str]:
     """Ids of the slices that are done: one listing."""
     return {Path(key).stem for key in store.list(f"runs/{run_id}/staged") if key.endswith(".parquet")}
+
+
+def forget(store: Store, run_id: str, slice_id: str) -> int:
+    """Remove a slice that is done and its quarantine files, so that it will be scored again. Returns the rows that went.
+
+    The staged file goes last: what died in between is found, and ended, by forgetting again.
+    """
+    receipt = find(store, run_id, slice_id)
+    if receipt is None:
+        return 0
+    for key in (*(file.key for file in receipt.quarantine), _note(run_id, slice_id), key_of(run_id, slice_id)):
+        store.remove(key)
+    return receipt.rows_in
 
 
 class StagedWriter:
@@ -100,15 +106,28 @@ class StagedWriter:
         self._scores.write(pa.RecordBatch.from_arrays(columns, names=[*carried.schema.names, *self._outputs, *CONSTANTS]))
 
     def quarantine(
-        self, raw: pa.RecordBatch, path: str, rows: np.ndarray[Any, np.dtype[np.int64]], stage: str, reasons: list[tuple[str, ...]]
+        self,
+        raw: pa.RecordBatch,
+        path: str | list[Any],
+        rows: np.ndarray[Any, np.dtype[np.int64]],
+        stage: str,
+        reasons: list[tuple[str, ...]],
     ) -> None:
-        """Append bad rows, their columns unchanged. `rows` are positions in the file, `reasons` one tuple a row.
+        """Append bad rows, their columns unchanged. `rows` are positions in the file, `reasons` one tuple a row; `path` is the
+        file, or one for each row.
 
         A raw column that has the name of one of ours ("_row", …) gets a "_" behind it.
         """
         count = raw.num_rows
         why = [list(r) for r in reasons]
-        marks: list[Any] = [[path] * count, rows, [1] * count, [stage] * count, why, [self._run_id] * count]
+        marks: list[Any] = [
+            [path] * count if isinstance(path, str) else path,
+            rows,
+            [1] * count,
+            [stage] * count,
+            why,
+            [self._run_id] * count,
+        ]
         names = [name + "_" if name in _MARKS.names else name for name in raw.schema.names]
         columns = [*raw.columns, *(pa.array(values, f.type) for values, f in zip(marks, _MARKS, strict=True))]
         self._reject(pa.RecordBatch.from_arrays(columns, names=[*names, *_MARKS.names]))

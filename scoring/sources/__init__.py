@@ -42,11 +42,15 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Window:
-    """Rows read together. `positions` int64 (rows,): ascending places of the rows in the file; `rejected` lines fill gaps."""
+    """Rows read together. `positions` int64 (rows,): ascending places of the rows in the file; `rejected` lines fill gaps.
+
+    `origins` string (rows,): the files that rows came from first, where that is not the file that was read (requeued rows).
+    """
 
     batch: pa.RecordBatch
     positions: np.ndarray[Any, np.dtype[np.int64]]
     rejected: tuple[Rejected, ...] = ()
+    origins: pa.StringArray | None = None
 
 
 class Kind(Protocol):

@@ -169,3 +169,28 @@ def test_a_configuration_cannot_name_code(words, tmp_path):
     (folder / "evil.yaml").write_text("_target_: os.system\nmax_bad_rows: 1\n")
     done = command("run", *words, f"workspace={tmp_path}/w", f"--config-dir={tmp_path}/conf", "release=evil")
     assert (done.returncode, "_target_ is not allowed" in done.stderr) == (78, True)
+
+
+def test_a_held_partition_is_released_and_its_bad_row_requeued(words, tmp_path):
+    """Every next step as it is printed."""
+    workspace, limits = (
+        f"workspace={tmp_path}/w",
+        ["contract.columns.x={dtype: float64, nullable: false}", "release.max_bad_rows=0"],
+    )
+    done = command("run", *words, *limits, workspace, "run_id=first")
+    (said,) = [line for line in done.stdout.splitlines() if "release-held" in line]
+    assert said.split("release-held ")[1] == f"first date=2026-01-02 {workspace} --reason=…"
+    assert command("release-held", "first", "date=2026-01-02", workspace).returncode == 64
+    assert command("release-held", "first", "date=2026-01-03", workspace, "--reason=x").returncode == 78
+    released = json.loads(command("release-held", "first", "date=2026-01-02", workspace, "--reason", "one row", "--json").stdout)
+    assert (released["kind"], released["version"], released["rows"]["quarantined"]) == ("released", 1, 1)
+    assert command("release-held", "first", "date=2026-01-02", workspace, "--reason=x", "--discard").returncode == 77
+    shown = json.loads(command("quarantine", workspace, "--json").stdout)
+    assert (shown["reasons"], shown["samples"][0]["value"]) == ({"admit:x:null": 1}, "null")
+    mended = ["contract.columns.x={dtype: float64}", "partition=date=2026-01-02", "--reason=nulls are fine"]
+    record = json.loads(command("requeue", *words, *mended, workspace, "--json").stdout)
+    assert (record["status"], record["rows"]) == ("published", {"in": 1, "scored": 1, "quarantined": 0, "suppressed": 0})
+    again = command("requeue", *words, *mended, workspace)
+    assert (again.returncode, "Nothing to requeue" in again.stdout) == (0, True)
+    verified = json.loads(command("verify", workspace, "--json").stdout)
+    assert (verified["problems"], verified["notes"], verified["rows"]) == ([], [], 2_000)

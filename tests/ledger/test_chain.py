@@ -1,5 +1,6 @@
 """No byte of the ledger can change, go or move unseen; a run that is resumed says nothing twice; two writers keep one chain."""
 
+import getpass
 import json
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
 from scoring.errors import StoreError
-from scoring.ledger.chain import GENESIS, Ledger, verify
+from scoring.ledger.chain import GENESIS, HEAD, Ledger, verify
 from scoring.stores import LocalStore
 from scoring.stores.objects import ObjectStore
 
@@ -79,12 +80,42 @@ def test_entries_cannot_go_or_move(what):
     assert verify(store).broken == broken
 
 
-def test_what_was_cut_off_at_the_end_shows_in_the_head_only():
+@pytest.mark.parametrize("cut", [1, 2, 4])
+def test_what_was_cut_off_at_the_end_is_missed_and_never_papered_over(cut):
     store = filled()
-    head = verify(store).head
-    store.remove("ledger/00000004.json")
-    assert verify(store).ok
-    assert verify(store).head != head
+    for seq in range(5 - cut, 5):
+        store.remove(f"ledger/{seq:08d}.json")
+    assert (verify(store).broken, "are gone" in verify(store).why) == (5 - cut, True)
+    with pytest.raises(StoreError, match="entries of the ledger that are gone"):
+        Ledger(store)
+
+
+def test_the_head_that_is_kept_apart_cannot_change_or_go_unseen():
+    store = filled()
+    line = store.get(HEAD)
+    for place in range(len(line)):
+        for change in (1, 2, 128):
+            store.replace(HEAD, line[:place] + bytes([line[place] ^ change]) + line[place + 1 :])
+            assert not verify(store).ok
+    store.remove(HEAD)
+    assert "missing" in verify(store).why
+
+
+def test_a_crash_between_an_entry_and_the_head_is_no_damage():
+    """Of the first entry, there is no head at all; of later ones, it is one behind."""
+    store = filled(0)
+    for n in range(3):
+        before = store.get(HEAD) if n else None
+        Ledger(store).append("k", "s", str(n), {})
+        store.replace(HEAD, before) if before else store.remove(HEAD)
+        assert verify(store).ok
+        assert "behind" in verify(store).note
+        Ledger(store).append("k", "s", f"{n} again", {})
+        assert (verify(store).ok, verify(store).note) == (True, "")
+
+
+def test_the_entry_says_who_ran_the_process():
+    assert json.loads(filled().get("ledger/00000001.json"))["actor"] == getpass.getuser()
 
 
 def test_an_empty_ledger_is_whole():

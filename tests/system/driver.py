@@ -15,6 +15,7 @@ import ray  # noqa: F401 - imported once, before the forks, like all that follow
 from workload import Quiet, plain_job
 
 from scoring.errors import ScoringError
+from scoring.jobs.requeue import requeue
 from scoring.jobs.run import run
 from scoring.parts import part
 from scoring.settings import Job, build
@@ -24,8 +25,11 @@ with suppress(ImportError):
 
 
 def attempt(given: dict[str, object]) -> int:
+    """`verb` says what to do, a run if nothing is said."""
+    verb = given.pop("verb", "run")
     try:
-        record = run(build(Job, given), "", Quiet())
+        made = build(Job, given)
+        record = requeue(made, "", Quiet(), lambda: None) if verb == "requeue" else run(made, "", Quiet())
     except ScoringError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return error.exit_code
