@@ -147,7 +147,7 @@ def _waits(job: Job, store: Store, before: Manifest, wanted: Identity) -> Waits:
             f"{before.key} is published and {' and '.join(changed)} changed since; scores of two would mix. "
             "Only the contract may differ here. Score it anew: scoring run … release.on_change=rescore."
         )
-    names, files = declared(job), []
+    names, files = tuple(declared(job)), []
     for file in before.quarantine:
         raw = raw_names(pq.read_schema(store.open_file(file.path)), names)
         if not set(raw) - {"_line"}:
