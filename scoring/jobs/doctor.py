@@ -19,6 +19,7 @@ import torch
 from scoring.engine import capacity
 from scoring.errors import ScoringError
 from scoring.jobs.arguments import Given
+from scoring.pool import private
 from scoring.settings import Engine, Hardware
 from scoring.stores import open_store, probe
 
@@ -77,9 +78,16 @@ def _machine(found: capacity.Machine, workspace: str | None) -> dict[str, str]:
         "gpus": ", ".join(f"{name}, {size}" for name, size in zip(found.gpus, _gpu_sizes(found), strict=True)) or "none usable",
         "cuda": f"torch built for {torch.version.cuda or 'no CUDA'}, {_driver()}",
         "triton": _triton(),
+        "left behind": _cleared(private.clear()),
         "python": f"{platform.python_version()} on {platform.platform()}",
     }
     return facts
+
+
+def _cleared(found: private.Cleared) -> str:
+    if not found.folders:
+        return "nothing by runs that were killed"
+    return f"{found.folders} folder(s) and {found.processes} process(es) of Ray by runs that were killed; removed"
 
 
 def _gpu_sizes(found: capacity.Machine) -> list[str]:

@@ -9,28 +9,23 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import shutil
 import signal
-import tempfile
 import threading
 import time
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 import ray
 from ray import cloudpickle
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 
 from scoring.errors import TemporaryError
-from scoring.pool import Died, Event, Lane, LaneFactory, LaneKind, Ready, Replied, StartFailed
+from scoring.pool import Died, Event, Lane, LaneFactory, LaneKind, Ready, Replied, StartFailed, private
 from scoring.pool.opening import NotOpened, facts, not_opened, open_lane, process
 from scoring.types import Failure, Receipt, Slice
 
 _OBJECT_STORE_BYTES = 80 << 20  # slices and receipts are small; rows never pass through it
 _REPLY_S = 3.0  # to fetch an answer that is there
-_END_S = 3.0  # for Ray's processes to go by themselves
-_LONGEST_TEMP = 40  # characters: Ray puts sockets below, and socket paths have 107
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _STEERING = (
     "RAY_ADDRESS",
@@ -96,7 +91,7 @@ class Session:
         """`cpus` and `gpus`: what a private Ray is told that this machine has; None lets it look."""
         self.private = address == "local" and not ray.is_initialized()
         self._ours = not ray.is_initialized()
-        self._folder = ""
+        self._folder: private.PrivateFolder | None = None
         self._before: dict[str, str | None] = {}
         kept = signal.getsignal(signal.SIGTERM)
         try:
@@ -113,8 +108,8 @@ class Session:
                 signal.signal(signal.SIGTERM, kept or signal.SIG_DFL)  # Ray takes it to exit at once, whoever had it before
 
     def _start(self, cpus: int | None, gpus: int | None) -> None:
-        above = tempfile.gettempdir()
-        self._folder = tempfile.mkdtemp(prefix="scoring-", dir=above if len(above) < _LONGEST_TEMP else "/tmp")  # mode 0700
+        private.clear()
+        self._folder = private.PrivateFolder()
         self._environment()
         before = os.umask(0o077)
         try:
@@ -123,7 +118,7 @@ class Session:
                 num_cpus=cpus,
                 num_gpus=gpus,
                 include_dashboard=False,
-                _temp_dir=os.path.join(self._folder, "r"),  # Ray makes it world-writable
+                _temp_dir=self._folder.ray,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 object_store_memory=_OBJECT_STORE_BYTES,
@@ -152,16 +147,12 @@ class Session:
         """End what was started here: afterwards no process and no folder of it is left."""
         if not self._ours:
             return
-        family = _family(self._folder) if self._folder else []
+        family = self._folder.family() if self._folder else []
         ray.shutdown()
         if self._folder:
-            _, left = psutil.wait_procs(family, timeout=_END_S)
-            for one in left:
-                one.kill()
-            psutil.wait_procs(left, timeout=_END_S)
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.close(family)
             _set(self._before)
-        self._ours, self._folder = False, ""
+        self._ours, self._folder = False, None
 
 
 class RayPool:
@@ -266,18 +257,6 @@ def _set(environment: dict[str, str | None]) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-
-
-def _family(folder: str) -> list[psutil.Process]:
-    """The processes of the private Ray that lives in `folder`: those that name it, and all below them."""
-    found: list[psutil.Process] = []
-    for child in psutil.Process().children():
-        try:
-            if any(folder in word or "/ray/" in word for word in child.cmdline()):
-                found += [child, *child.children(recursive=True)]
-        except psutil.Error:
-            continue
-    return found
 
 
 def _cause(error: Exception) -> str:

@@ -95,15 +95,6 @@ def family(pid: int) -> list[psutil.Process]:
         return []
 
 
-def agent(process: psutil.Process) -> bool:
-    """Whether it is one of Ray's helpers beside a raylet."""
-    try:
-        words = " ".join(process.cmdline())
-    except psutil.Error:
-        return False
-    return "agent" in words.lower() and "LaneActor" not in words
-
-
 def folders(processes: list[psutil.Process]) -> set[Path]:
     """The private folders of Ray that processes name."""
     found = set()
@@ -142,24 +133,24 @@ def test_a_signal_ends_it_cleanly_and_it_goes_on(
     Published.of(workspace).same_as(undisturbed)
 
 
-@pytest.mark.parametrize("patient", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_a_killed_driver_on_its_own_ray_leaves_nothing_for_long(
-    patient: bool, data: Path, bundle: Path, undisturbed: Published, tmp_path: Path
+def test_what_a_killed_driver_leaves_on_its_own_ray_is_cleared_by_the_next(
+    data: Path, bundle: Path, undisturbed: Published, tmp_path: Path
 ) -> None:
-    """Nobody is left to end Ray's processes. Lanes go within seconds; two agents of Ray's after a minute."""
+    """Nobody is left to end Ray's processes. Lanes go within seconds; two agents of Ray's would stay for a minute."""
     workspace, log = tmp_path / "ws", tmp_path / "log"
     given = words(workspace, data, bundle, "engine=ray", "engine.lanes=2")
     with started(log, *given) as process:
         until(lambda: staged(workspace) >= 10 or process.poll() is not None, "some slices")
         below = family(process.pid)
+        (private,) = folders(below)
         process.kill()
         assert process.wait(60) == -9
+        assert private.exists()
         again = done(*given)
         assert again.returncode == 0, again.stderr
         Published.of(workspace).same_as(undisturbed)
-        mine = [one for one in below if patient or not agent(one)]
-        assert len(below) - len(mine) <= 2
-        until(lambda: all(gone(one) for one in mine), "Ray's processes to notice", deadline_s=100 if patient else 10, pause_s=0.05)
+        assert not private.exists()
+        until(lambda: all(gone(one) for one in below), "Ray's processes to be gone", deadline_s=10, pause_s=0.05)
     Published.of(workspace).same_as(undisturbed)
 
 
