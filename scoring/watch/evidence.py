@@ -21,6 +21,7 @@ import numpy as np
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 _EXPECTED = 10.0
+_KOLMOGOROV_MEAN = float(np.sqrt(np.pi / 2) * np.log(2))
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,17 @@ class Pair:
         if self.ordered:
             return float(np.abs(np.cumsum(q - p)).max(initial=0.0))
         return float(np.abs(q - p).sum() / 2)
+
+    @cached_property
+    def chance(self) -> float:
+        """What `moved` is on average without drift."""
+        m, n = int(self.before.sum()), int(self.now.sum())
+        if not m or not n:
+            return 0.0
+        if self.ordered:
+            return float(_KOLMOGOROV_MEAN * np.sqrt(1 / m + 1 / n))
+        pooled = (self.before + self.now) / (m + n)
+        return float(np.sqrt(2 / np.pi * pooled * (1 - pooled) * (1 / m + 1 / n)).sum() / 2)
 
     @cached_property
     def psi(self) -> float:
