@@ -22,7 +22,7 @@ import pyarrow as pa
 from scoring.settings import Watch
 from scoring.watch.baseline import Baseline
 from scoring.watch.drift import Finding, Seen, judge
-from scoring.watch.plan import Output, Plan, Watched, output, watched
+from scoring.watch.plan import Output, Plan, Watched, watched
 from scoring.watch.summary import Summary
 from scoring.watch.tally import Tally
 
@@ -47,7 +47,9 @@ TIED = (np.array([0.7, 0.2, 0.05, 0.03, 0.01, 0.006, 0.003, 0.001]), np.array([0
 
 def shares_of_bins(rng: Rng, training: int) -> dict[str, np.ndarray]:
     """20 columns: 10 in eighths of the training rows, 2 with ties, 8 of categories; and the score."""
-    spacings = {f"x{n}": rng.dirichlet(np.full(8, training / 8)) for n in range(10)} | {"score": rng.dirichlet(np.full(8, training / 8))}
+    spacings = {f"x{n}": rng.dirichlet(np.full(8, training / 8)) for n in range(10)} | {
+        "score": rng.dirichlet(np.full(8, training / 8))
+    }
     tied = {f"t{n}": TIED[n] for n in range(2)}
     return spacings | tied | {f"c{n}": SHARES[n % 3] for n in range(8)}
 
@@ -99,7 +101,9 @@ def table(rng: Rng, rows: int) -> dict[str, np.ndarray]:
 def counted(what: Plan, columns: dict[str, np.ndarray]) -> Summary:
     words = pa.array([f"value {n}" for n in range(20)])
     arrays = {
-        name: pa.DictionaryArray.from_arrays(pa.array(v.astype(np.int32)), words) if name[0] == "c" else pa.array(v, from_pandas=True)
+        name: pa.DictionaryArray.from_arrays(pa.array(v.astype(np.int32)), words)
+        if name[0] == "c"
+        else pa.array(v, from_pandas=True)
         for name, v in columns.items()
     }
     batch, rows = pa.record_batch(arrays), len(columns["n0"])
@@ -174,7 +178,10 @@ def main() -> None:
     ask.add_argument("--power", type=int, default=200, help="for each case")
     given = ask.parse_args()
     rng, began = np.random.default_rng(20_261), time.monotonic()
-    lines = ["| rows | " + " | ".join(f"alarms, baseline of {m:,} rows" for m in TRAINING) + " |", "|---:|" + "---:|" * len(TRAINING)]
+    lines = [
+        "| rows | " + " | ".join(f"alarms, baseline of {m:,} rows" for m in TRAINING) + " |",
+        "|---:|" + "---:|" * len(TRAINING),
+    ]
     pooled = 0.0
     for rows in SIZES:
         rates = [false_alarms(rng, m, rows, given.partitions // len(TRAINING)) for m in TRAINING]
@@ -191,7 +198,11 @@ def main() -> None:
     head, _, rest = text.partition(BEGIN)
     DOC.write_text(f"{head}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{rest.partition(END)[2]}")
     print("\n".join(lines))
-    print(json.dumps({"name": "drift-table", "alarm_rate": round(pooled, 5), "n": total, "seconds": round(time.monotonic() - began, 1)}))
+    print(
+        json.dumps(
+            {"name": "drift-table", "alarm_rate": round(pooled, 5), "n": total, "seconds": round(time.monotonic() - began, 1)}
+        )
+    )
 
 
 if __name__ == "__main__":

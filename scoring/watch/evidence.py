@@ -3,7 +3,9 @@
 Effect: `moved`, the share of rows that would have to change cell (total variation), or for ordered cells the largest difference of
 the cumulative shares (Kolmogorov-Smirnov on the cells); and PSI, the population stability index. PSI of equal distributions is
 about (1/n + 1/m) chi2_{B-1} (Yurdakul, "Statistical properties of the population stability index", 2018), so that its mean under no
-drift, (B-1)(1/n + 1/m), is taken off before it is held against a floor: 100 rows have a PSI of 0.07 by chance.
+drift, (B-1)(1/n + 1/m), is taken off before it is held against a floor: 100 rows have a PSI of 0.07 by chance. So is that of
+`moved`: 0.87 sqrt(1/n + 1/m) for the largest difference (the mean of Kolmogorov's distribution), half the sum of mean absolute
+deviations of a normal distribution for the other. Without that, a sliver of real change and the noise of many cells pass for drift.
 
 Proof: Pearson's two-sample chi-square test, small cells merged until each expects 10 rows; where two cells remain and one expects
 less, the exact conditional binomial test (Przyborowski and Wilenski, Biometrika 1940). Over all tests of a partition the
