@@ -22,7 +22,7 @@ import pyarrow as pa
 from scoring.settings import Watch
 from scoring.watch.baseline import Baseline
 from scoring.watch.drift import Finding, Seen, judge
-from scoring.watch.plan import Output, Plan, Watched, output, watched
+from scoring.watch.plan import Output, Plan, Watched, watched
 from scoring.watch.summary import Summary
 from scoring.watch.tally import Tally
 

@@ -189,7 +189,7 @@ class Watch:
     require_baseline: bool = False
     columns: tuple[str, ...] | None = None  # None: all that the model reads
     segments: tuple[str, ...] = ()  # columns of categories: drift is also judged within each of their larger values
-    alpha: Annotated[float, Within(0, 0.5, above=True)] = 0.01  # false alarms: share of partitions without drift that get one
+    alpha: Share = 0.01  # false alarms: share of partitions without drift that get one
     min_rows: AtLeastOne = 100
     moved: Share = 0.02
     psi_warn: NotNegative = 0.1

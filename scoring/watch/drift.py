@@ -1,7 +1,7 @@
 """Drift: the rows of a partition beside the baseline's. Pure; what is found is a Finding, and a Check where it matters.
 
 A column has drifted if the effect is over a floor and significant. The floor: PSI beyond chance of `psi_warn` (0.1, the usual rule
-of thumb), or `moved` (0.02): two rows in a hundred crossed an edge. PSI alone is deaf to what matters: a shift of 0.1 standard
+of thumb), or `moved` beyond chance (0.02): two rows in a hundred crossed an edge. PSI alone is deaf to what matters: a shift of 0.1 standard
 deviations has a PSI of 0.01, and moves 4 rows in 100. Significance: see `scoring/watch/evidence.py`. Effects under their floor are
 not tested (their p value is null), which can only make Benjamini-Hochberg stricter. Fewer than `min_rows` rows: skip, never pass.
 """
@@ -29,7 +29,7 @@ _ODD = ("nan", "inf", "ninf")
 
 @dataclass(frozen=True)
 class Finding:
-    """One comparison. `value` is the effect, held against `threshold`; `rows` what it was computed from; `words` say it."""
+    """One comparison. `value` is the effect, held against `threshold`, the floor with what chance gives on average; `rows` what it was computed from; `words` say it."""
 
     family: Family
     column: str
@@ -80,7 +80,7 @@ def judge(seen: Seen, baseline: Baseline | None, model: str, watch: Watch) -> tu
         return (_skipped("drift", f"{seen.rows_in:,} rows, fewer than watch.min_rows ({watch.min_rows:,})", seen.rows_in),)
     tests = list(_tests(seen, baseline, model, watch))
     judged = [t for t in tests if _enough(t, watch)]
-    large = [t for t in judged if t.pair.moved >= t.floor or t.pair.excess >= watch.psi_warn]
+    large = [t for t in judged if t.pair.moved - t.pair.chance >= t.floor or t.pair.excess >= watch.psi_warn]
     p_values = [t.pair.p_value for t in large]
     drifted = dict(zip(map(id, large), rejected(p_values, len(judged), watch.alpha), strict=True))
     proofs = dict(zip(map(id, large), p_values, strict=True))
@@ -183,10 +183,10 @@ def _finding(test: _Test, judged: bool, p_value: float | None, drifted: bool, wa
             _skipped(test.family, f"{test.column}: {rows:,} values are too few", rows), column=test.column, slice=test.slice
         )
     if not drifted:
-        return Finding(*given, pair.moved, test.floor, pair.psi, p_value, "pass", rows)
+        return Finding(*given, pair.moved, test.floor + pair.chance, pair.psi, p_value, "pass", rows)
     cause, words = test.told(pair)
     status: Literal["warn", "fail"] = "fail" if pair.excess >= watch.psi_error else "warn"
-    return Finding(*given, pair.moved, test.floor, pair.psi, p_value, status, rows, cause, words)
+    return Finding(*given, pair.moved, test.floor + pair.chance, pair.psi, p_value, status, rows, cause, words)
 
 
 def _check(finding: Finding, watch: Watch) -> Check:

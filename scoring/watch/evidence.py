@@ -3,7 +3,9 @@
 Effect: `moved`, the share of rows that would have to change cell (total variation), or for ordered cells the largest difference of
 the cumulative shares (Kolmogorov-Smirnov on the cells); and PSI, the population stability index. PSI of equal distributions is
 about (1/n + 1/m) chi2_{B-1} (Yurdakul, "Statistical properties of the population stability index", 2018), so that its mean under no
-drift, (B-1)(1/n + 1/m), is taken off before it is held against a floor: 100 rows have a PSI of 0.07 by chance.
+drift, (B-1)(1/n + 1/m), is taken off before it is held against a floor: 100 rows have a PSI of 0.07 by chance. So is that of
+`moved`: 0.87 sqrt(1/n + 1/m) for the largest difference (the mean of Kolmogorov's distribution), half the sum of mean absolute
+deviations of a normal distribution for the other. Without that, a sliver of real change and the noise of many cells pass for drift.
 
 Proof: Pearson's two-sample chi-square test, small cells merged until each expects 10 rows; where two cells remain and one expects
 less, the exact conditional binomial test (Przyborowski and Wilenski, Biometrika 1940). Over all tests of a partition the
@@ -21,6 +23,7 @@ import numpy as np
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 _EXPECTED = 10.0
+_KOLMOGOROV_MEAN = float(np.sqrt(np.pi / 2) * np.log(2))
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,17 @@ class Pair:
         if self.ordered:
             return float(np.abs(np.cumsum(q - p)).max(initial=0.0))
         return float(np.abs(q - p).sum() / 2)
+
+    @cached_property
+    def chance(self) -> float:
+        """What `moved` is on average without drift."""
+        m, n = int(self.before.sum()), int(self.now.sum())
+        if not m or not n:
+            return 0.0
+        if self.ordered:
+            return float(_KOLMOGOROV_MEAN * np.sqrt(1 / m + 1 / n))
+        pooled = (self.before + self.now) / (m + n)
+        return float(np.sqrt(2 / np.pi * pooled * (1 - pooled) * (1 / m + 1 / n)).sum() / 2)
 
     @cached_property
     def psi(self) -> float:

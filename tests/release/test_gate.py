@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from scoring.errors import ChangedError
 from scoring.release import change
-from scoring.release.gate import checks, decide, fallback_rows
+from scoring.release.gate import checks, decide, fallback_rows, under
 from scoring.settings import Release
-from scoring.types import BadFile, Counts
+from scoring.types import BadFile, Check, Counts
 
 ROWS = st.integers(0, 1000)
 FREE = Release(max_bad_rows=None, max_bad_share=None, max_bad_files=None)
@@ -95,3 +95,30 @@ def test_a_change_is_refused_or_asked_for(changed, new_input, on_change):
 
 def test_a_new_partition_is_scored():
     assert change.decide("k", None, "", PARTS, "in", "refuse") == "score"
+
+
+@pytest.mark.parametrize("status", ["pass", "skip", "warn", "fail"])
+@pytest.mark.parametrize(
+    ("policy", "meant"),
+    [
+        ({}, {"warn": "published-with-warnings", "fail": "published-with-warnings"}),
+        ({"drift": "hold"}, {"warn": "held", "fail": "held"}),
+        ({"drift": "warn"}, {"warn": "published-with-warnings", "fail": "published-with-warnings"}),
+        ({"drift": "ignore"}, {}),
+        ({"drift": "hold", "drift_of_x": "ignore"}, {}),  # the longest beginning decides
+        ({"history": "hold"}, {"warn": "published-with-warnings", "fail": "published-with-warnings"}),
+    ],
+)
+def test_a_policy_decides_what_a_finding_leads_to(status, policy, meant):
+    checked = Check("drift_of_x", "x", status, "warn", "little", "much")
+    assert decide(under(policy, [checked])) == meant.get(status, "published")
+    assert under(policy, [checked])[0].actual == "much"
+
+
+def test_a_policy_can_let_pass_what_would_hold():
+    failed = Check("bad_rows", "k", "fail", "error", "0", "5")
+    assert [decide(under(p, [failed])) for p in ({}, {"bad": "warn"}, {"bad_rows": "ignore"})] == [
+        "held",
+        "published-with-warnings",
+        "published",
+    ]

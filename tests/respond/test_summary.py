@@ -103,6 +103,19 @@ def test_where_the_time_went_in_shares_and_what_failed():
     assert "date=1 held: max_bad_rows 10, expected 0" in text
 
 
+def test_drift_is_told_once_for_each_column_with_the_days_it_concerns():
+    def day(n, *checks):
+        return PartitionRecord(f"date={n}", "published-with-warnings", {}, checks)
+
+    drifted = Check("drift", "amount", "warn", "warn", "", "shift: up by 0.27 standard deviations")
+    worse = Check("null_rate", "x\x1b[2J", "fail", "warn", "", "null burst")
+    text = summary.render(account(partitions=(day(1), day(2, drifted), day(3, drifted, worse))), "w")
+    assert "unlike the baseline or before: 2 partition(s), date=2 to date=3" in text
+    assert text.count("drift amount: shift: up by 0.27") == 1
+    assert "null_rate x�[2J: null burst (1 of them: date=3)" in text
+    assert "expected" not in text
+
+
 @given(st.text())
 def test_clean_is_short_and_printable_and_leaves_plain_text_alone(text):
     cleaned = clean(text)
