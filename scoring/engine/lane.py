@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import torch
 
+from scoring.admit.privacy import Privacy
 from scoring.admit.rules import compile_rules
 from scoring.engine import recall
 from scoring.engine.attempt import Attempt, Broken
@@ -24,6 +25,7 @@ from scoring.engine.device import Device, open_device
 from scoring.engine.faults import Faults
 from scoring.engine.scorer import LaneError, Scorer
 from scoring.errors import InputChangedError, StoreError
+from scoring.ledger.suppressed import pinned
 from scoring.models.load import load
 from scoring.parts import part
 from scoring.settings import Job
@@ -36,11 +38,14 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 @dataclass(frozen=True)
 class LaneSpec:
-    """All a lane needs to know, picklable: what to score with and where to stage. `cpus` is the lane's share."""
+    """All a lane needs to know, picklable: what to score with and where to stage. `cpus` is the lane's share, `suppressed` the key
+    of the list of people who are not to be scored, "" for none. Secrets are not in it: lanes read their own environment.
+    """
 
     job: Job
     run_id: str
     cpus: int = 1
+    suppressed: str = ""
 
 
 def build(spec: LaneSpec, kind: str) -> EngineLane:
@@ -58,6 +63,7 @@ class EngineLane:
         self._store = open_store(job.workspace)
         self._faults = Faults(job.engine.faults)
         self._faults.hit("lane.start")
+        self._privacy = Privacy(job.contract, job.source.carry, pinned(self._store, spec.suppressed))
         on_cuda = kind == "gpu" and job.hardware.device != "simulated"
         self._model = load(job.model.bundle, "cuda" if on_cuda else "cpu", job.model.module)
         self._rules = compile_rules({**self._model.inputs, **job.contract.columns}, job.contract.coerce)
@@ -97,7 +103,7 @@ class EngineLane:
         if work.fault is not None:
             fragments, lost = (), tuple(BadFile(f.path, "plan", work.fault, f.rows or 0) for f in work.fragments)
         while True:
-            one = Attempt(self._job, self._model, self._rules, self._scorer, self._writer(work, attempt), self._turn)
+            one = Attempt(self._job, self._model, self._rules, self._privacy, self._scorer, self._writer(work, attempt), self._turn)
             try:
                 receipt = one.run(fragments, lost, self._faults)
             except Broken as found:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from scoring.admit.privacy import Privacy
 from scoring.admit.rules import compile_rules
+from scoring.admit.treatments import described, refuse_keys
 from scoring.engine import capacity
+from scoring.jobs.suppressing import Suppressed, suppressed
 from scoring.models import bundle
 from scoring.models.load import load
 from scoring.parts import part
@@ -30,6 +33,7 @@ class Prepared:
     found: Found
     todo: tuple[Partition, ...]
     standing: tuple[Manifest, ...]
+    suppressed: Suppressed
 
 
 def prepare(job: Job, store: Store | None) -> Prepared:
@@ -44,19 +48,25 @@ def prepare(job: Job, store: Store | None) -> Prepared:
     parts = identity_parts(job, model.digest)
     lanes = capacity.plan(capacity.measure(), job.hardware, job.engine)
     found = discover(job.source, part("sources", job.source.kind).SUFFIXES)
+    refuse_keys(job.contract, [p.key for p in found.partitions])
+    gone = suppressed(job.contract, store)
     standing = {manifest.key: manifest for manifest in (published(store) if store else ())}
     todo = tuple(p for p in found.partitions if _wanted(p, standing.get(p.key), parts, job.release.on_change))
-    identity = Identity("", {"name": model.name, "version": model.version, "digest": model.digest}, parts, digest(parts))
+    made_by = {"name": model.name, "version": model.version, "digest": model.digest}
+    fingerprint = digest([parts, gone.chosen] if gone.chosen else parts)  # a run does not go on under another list of the user's
+    identity = Identity("", made_by, parts, fingerprint, described(job.contract))
     kept = [standing[p.key] for p in found.partitions if p not in todo]
-    return Prepared(identity, lanes, found, todo, tuple(kept))
+    return Prepared(identity, lanes, found, todo, tuple(kept), gone)
 
 
 def _prove(job: Job, found: bundle.Bundle) -> None:
-    """Compile the contract, and load a model of ordinary size once here, so that what cannot work is said before anything starts.
+    """Compile the contract, tags and treatments too, and load a model of ordinary size once here, so that what cannot work is said
+    before anything starts.
 
     A large model is left to the lanes, which prove it anyway.
     """
     compile_rules({**found.inputs, **job.contract.columns}, job.contract.coerce)
+    Privacy(job.contract, job.source.carry)
     if (found.folder / "weights.safetensors").stat().st_size <= PROVED_BYTES:
         refuse_clashes(job.source.carry, load(job.model.bundle, "cpu", job.model.module).outputs)
 
@@ -65,7 +75,10 @@ def identity_parts(job: Job, model_digest: str) -> dict[str, str]:
     """Digests of all that decides what a published row is. Batch size, lanes, devices and retries are not among it."""
     source = {k: v for k, v in asdict(job.source).items() if k not in ("path", "slice_rows")}
     model = {"digest": model_digest, "module": job.model.module}
-    return {"model": digest(model), "contract": digest(asdict(job.contract)), "source": digest(source), "format": FORMAT}
+    contract = asdict(job.contract)
+    for place in ("key_env", "suppress"):  # where things lie; who is on the list changes no row that was published
+        del contract["privacy"][place]
+    return {"model": digest(model), "contract": digest(contract), "source": digest(source), "format": FORMAT}
 
 
 def _wanted(partition: Partition, manifest: Manifest | None, parts: dict[str, str], on_change: str) -> bool:

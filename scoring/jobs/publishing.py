@@ -9,11 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 
 from scoring.engine.faults import Faults
 from scoring.ledger.account import Account, rows, total
 from scoring.ledger.chain import Ledger
 from scoring.release.gate import checks, decide, fallback_rows
+from scoring.release.retention import retention
 from scoring.settings import Job
 from scoring.sinks.publish import Identity, Manifest, publish
 from scoring.stores import Store
@@ -101,7 +103,9 @@ class Publishing:
         lost = [bad for receipt in receipts for bad in receipt.bad_files]
         fallen = sum(fallback_rows(receipt.routes, self._meant) for receipt in receipts)
         most = self._job.engine.fallback.max_share
-        return checks(waiting.partition.key, counts, lost, fallen, self._job.release, most, waiting.promised)
+        key, columns = waiting.partition.key, self._job.contract.columns
+        found = checks(key, counts, lost, fallen, self._job.release, most, waiting.promised)
+        return (*found, *retention(key, columns, datetime.now(UTC).date()))
 
     def _hold(self, waiting: _Open, counts: Counts, verdicts: Sequence[Check]) -> None:
         """Nothing goes out; the staged files stay, and the ledger says why."""

@@ -21,6 +21,7 @@ from scoring.jobs.publishing import Publishing, announce
 from scoring.ledger import runs
 from scoring.ledger.account import Account
 from scoring.ledger.chain import Ledger
+from scoring.ledger.suppressed import pin
 from scoring.pool import LanePool
 from scoring.pool.dispatcher import Dispatcher, Outcome
 from scoring.pool.drive import drive
@@ -61,7 +62,7 @@ def run(job: Job, config: str, watcher: Watcher, should_stop: Callable[[], str |
             announce(ledger, manifest)
         if not prepared.todo:
             return _nothing_to_do(store, prepared)
-        run_id, resumed = runs.start(store, prepared.identity.fingerprint, job.run_id, config)
+        run_id, resumed = runs.start(store, prepared.identity.fingerprint, job.run_id, config, prepared.identity.subject)
         prepared = replace(prepared, identity=replace(prepared.identity, run_id=run_id))
         watcher.begin(run_id, resumed, prepared.lanes.count, store)
         return _Run(job, store, ledger, prepared, watcher).go(should_stop)
@@ -81,7 +82,7 @@ class _Run:
 
     def go(self, should_stop: Callable[[], str | None]) -> RunRecord:
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        pool = _pool(self._job, self._prepared, self._run_id)
+        pool = _pool(self._job, self._prepared, self._run_id, pin(self._store, self._run_id, self._prepared.suppressed.names))
         self._began = time.monotonic()
         outcome = drive(self._dispatcher(), pool, self._slices(), self._find, self._finished, should_stop, on_ready=self._ready)
         self._publishing.publish_due()
@@ -131,7 +132,7 @@ class _Run:
             self._run_id,
             status,
             ended - self._began,
-            environment=environment(),
+            environment=environment() | self._prepared.suppressed.facts,
             fingerprint=self._prepared.identity.fingerprint,
             model=self._prepared.identity.model,
             started=started,
@@ -156,9 +157,9 @@ def _attempt_name(run: str, n: int) -> str:
     return f"{run}-{n}"
 
 
-def _pool(job: Job, prepared: Prepared, run_id: str) -> LanePool:
+def _pool(job: Job, prepared: Prepared, run_id: str, suppressed: str) -> LanePool:
     lanes = prepared.lanes
-    factory = partial(lane.build, lane.LaneSpec(job, run_id, lanes.cpus))
+    factory = partial(lane.build, lane.LaneSpec(job, run_id, lanes.cpus, suppressed))
     if job.engine.kind == "inline":
         from scoring.pool.inline import InlinePool
 

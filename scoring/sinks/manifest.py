@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from scoring.errors import StoreError
 from scoring.stores import Store
@@ -21,6 +21,7 @@ class Identity:
     model: dict[str, str]
     parts: dict[str, str]
     fingerprint: str
+    subject: dict[str, str] = field(default_factory=dict)  # how a person is found in the files: see admit.treatments.described
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Manifest:
     quarantine: tuple[PublicFile, ...]
     checks: tuple[Check, ...]
     created: str = ""
+    subject: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -62,8 +64,8 @@ class Manifest:
     def from_json(cls, text: bytes) -> Manifest:
         """Raises: ValueError, TypeError, KeyError: not a manifest."""
         raw = json.loads(text)
-        for field in ("files", "quarantine"):
-            raw[field] = tuple(PublicFile(**f) for f in raw[field])
+        for kind in ("files", "quarantine"):
+            raw[kind] = tuple(PublicFile(**f) for f in raw[kind])
         return cls(**{**raw, "checks": tuple(Check(**c) for c in raw["checks"])})
 
     def same_scores(self, other: Manifest) -> bool:

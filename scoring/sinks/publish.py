@@ -114,6 +114,7 @@ def _next(
         quarantine=rejected_files(identity, receipts),
         checks=tuple(checks),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        subject=identity.subject,
     )
 
 
