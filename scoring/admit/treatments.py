@@ -161,12 +161,11 @@ def generalised(values: Array, width: float | None, unit: str | None) -> Array:
         return pc.floor_temporal(plain, unit=cast(Any, unit)).cast(plain.type)
     if not pa.types.is_integer(plain.type):
         return pc.multiply(pc.floor(pc.divide(plain, width)), width).cast(plain.type)
-    wide = plain.cast(pa.uint64() if pa.types.is_unsigned_integer(plain.type) else pa.int64())
-    quotient = pc.divide(wide, int(width))
-    below = pc.less(pc.multiply(quotient, int(width)), wide)  # true where division cut towards zero from above
-    exact = pc.equal(pc.multiply(quotient, int(width)), wide)
-    lower = pc.if_else(pc.or_(below, exact), quotient, pc.subtract(quotient, 1))
-    return cast(Array, pc.multiply(lower, int(width)).cast(wide.type))
+    wide: Any = plain.cast(pa.uint64() if pa.types.is_unsigned_integer(plain.type) else pa.int64())
+    step, one = (pa.scalar(n, wide.type) for n in (int(width), 1))
+    quotient = pc.divide(wide, step)
+    above = pc.greater(pc.multiply(quotient, step), wide)  # division cuts towards zero, which is upward below it
+    return cast(Array, pc.multiply(pc.if_else(above, pc.subtract(quotient, one), quotient), step).cast(wide.type))
 
 
 def _plain(values: Array) -> Array:

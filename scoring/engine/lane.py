@@ -19,12 +19,13 @@ import torch
 
 from scoring.admit.privacy import Privacy
 from scoring.admit.rules import compile_rules
+from scoring.admit.treatments import tagged
 from scoring.engine import recall
 from scoring.engine.attempt import Attempt, Broken
 from scoring.engine.device import Device, open_device
 from scoring.engine.faults import Faults
 from scoring.engine.scorer import LaneError, Scorer
-from scoring.errors import InputChangedError, StoreError
+from scoring.errors import InputChangedError, StoreError, bug
 from scoring.ledger.suppressed import pinned
 from scoring.models.load import load
 from scoring.parts import part
@@ -90,7 +91,7 @@ class EngineLane:
             kind: FailureKind = "disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "store"
             return self._failure(work, attempt, kind, str(error))
         except Exception as error:
-            return self._failure(work, attempt, "bug", f"{type(error).__name__}: {error}")
+            return self._failure(work, attempt, "bug", bug(error))
 
     def describe(self) -> dict[str, str]:
         device = self._scorer.device
@@ -140,9 +141,9 @@ class EngineLane:
 
     def _writer(self, work: Slice, attempt: str) -> StagedWriter:
         model = self._model
-        return StagedWriter(
-            self._store, self._run_id, work, attempt, self._job.sink, model.version, model.outputs, self._faults.hit
-        )
+        private = bool(tagged(self._job.contract))
+        made_by = (self._job.sink, model.version, model.outputs)
+        return StagedWriter(self._store, self._run_id, work, attempt, *made_by, self._faults.hit, private)
 
     def _turns(self, cpus: int) -> AbstractContextManager[object]:
         """Who may score: one window at a time, or, on CPU cores with a model that allows it, all slices in hand side by side.

@@ -15,6 +15,7 @@ import pyarrow as pa
 import torch
 
 from scoring import __version__
+from scoring.admit.treatments import tagged
 from scoring.engine import lane
 from scoring.jobs.preparation import Prepared, prepare
 from scoring.jobs.publishing import Publishing, announce
@@ -64,6 +65,9 @@ def run(job: Job, config: str, watcher: Watcher, should_stop: Callable[[], str |
             return _nothing_to_do(store, prepared)
         run_id, resumed = runs.start(store, prepared.identity.fingerprint, job.run_id, config, prepared.identity.subject)
         prepared = replace(prepared, identity=replace(prepared.identity, run_id=run_id))
+        if tagged(job.contract):
+            store.private("quarantine")
+            store.private(f"runs/{run_id}/quarantine")
         watcher.begin(run_id, resumed, prepared.lanes.count, store)
         return _Run(job, store, ledger, prepared, watcher).go(should_stop)
 

@@ -68,7 +68,9 @@ def finished(store: Store, run_id: str) -> set[str]:
 
 
 class StagedWriter:
-    """For one attempt; not thread-safe. `outputs` names the score columns, `sites` is told where we are (fault drills)."""
+    """For one attempt; not thread-safe. `outputs` names the score columns, `sites` is told where we are (fault drills); `private`
+    keeps bad rows, which are as they came, from other users of the machine.
+    """
 
     def __init__(
         self,
@@ -80,9 +82,10 @@ class StagedWriter:
         model_version: str,
         outputs: Sequence[str],
         sites: Callable[[str], None] = lambda site: None,
+        private: bool = False,
     ) -> None:
         self._store, self._run_id, self._work, self._attempt, self._sink = store, run_id, work, attempt, sink
-        self._outputs, self._sites = tuple(outputs), sites
+        self._outputs, self._sites, self._private = tuple(outputs), sites, private
         self._constants = {"model_version": model_version, "run_id": run_id}
         self._scores = Spool(store.spool(f"{work.id}.{attempt}"), sink, CONSTANTS)
         self._rejects: dict[pa.Schema, Spool] = {}
@@ -171,8 +174,14 @@ class StagedWriter:
     def _reject(self, batch: pa.RecordBatch) -> None:
         if batch.schema not in self._rejects:
             name = f"{self._work.id}.{self._attempt}.q{len(self._rejects)}"
-            self._rejects[batch.schema] = Spool(self._store.spool(name), self._sink)
+            self._rejects[batch.schema] = Spool(self._spooled(name), self._sink)
         self._rejects[batch.schema].write(storable(batch))
+
+    def _spooled(self, name: str) -> Path:
+        path = self._store.spool(name)
+        if self._private:
+            path.touch(0o600)
+        return path
 
     def _keep(self, n: int, spool: Spool) -> StagedFile:
         path = spool.close({})
