@@ -79,7 +79,7 @@ class Suppression:
 
     def line(self, text: str) -> bool:
         """Whether a line that is no row names a listed person as one of its fields or words."""
-        words = {*_WORD.findall(text), *(part.strip() for part in re.split("[,;|\t]", text)), *_FIELD.findall(text)}
+        words = fields(text)
         return bool(words) and bool(mask_of(self._listed(pa.array(sorted(words), pa.string()))).any())
 
     def _listed(self, values: Array) -> Array:
@@ -89,6 +89,11 @@ class Suppression:
             names = self._naming.names(plain, key_id).to_pylist()
             found |= np.fromiter((name in self._names for name in names), np.bool_, len(values))
         return pa.array(found)
+
+
+def fields(line: str) -> set[str]:
+    """What may have been a value in a line that is no row: words, quoted texts, and what stands between delimiters."""
+    return {*_WORD.findall(line), *_FIELD.findall(line), *(part.strip() for part in re.split("[,;|\t]", line))}
 
 
 def key_id_of(name: str) -> str:

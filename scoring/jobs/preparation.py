@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 
 from scoring.admit.privacy import Privacy
@@ -9,6 +10,7 @@ from scoring.admit.rules import compile_rules
 from scoring.admit.treatments import described, refuse_keys
 from scoring.engine import capacity
 from scoring.jobs.suppressing import Suppressed, suppressed
+from scoring.ledger.erasures import earlier_inputs
 from scoring.models import bundle
 from scoring.models.load import load
 from scoring.parts import part
@@ -51,7 +53,10 @@ def prepare(job: Job, store: Store | None) -> Prepared:
     refuse_keys(job.contract, [p.key for p in found.partitions])
     gone = suppressed(job.contract, store)
     standing = {manifest.key: manifest for manifest in (published(store) if store else ())}
-    todo = tuple(p for p in found.partitions if _wanted(p, standing.get(p.key), parts, job.release.on_change))
+    before = earlier_inputs(store, found.partitions) if store else {}
+    todo = tuple(
+        p for p in found.partitions if _wanted(p, standing.get(p.key), parts, job.release.on_change, before.get(p.key, ()))
+    )
     made_by = {"name": model.name, "version": model.version, "digest": model.digest}
     fingerprint = digest([parts, gone.chosen] if gone.chosen else parts)  # a run does not go on under another list of the user's
     identity = Identity("", made_by, parts, fingerprint, described(job.contract))
@@ -81,6 +86,10 @@ def identity_parts(job: Job, model_digest: str) -> dict[str, str]:
     return {"model": digest(model), "contract": digest(contract), "source": digest(source), "format": FORMAT}
 
 
-def _wanted(partition: Partition, manifest: Manifest | None, parts: dict[str, str], on_change: str) -> bool:
+def _wanted(
+    partition: Partition, manifest: Manifest | None, parts: dict[str, str], on_change: str, before: Collection[str]
+) -> bool:
+    """`before` are input digests that the partition had before people were erased from its files: those are no change."""
     published, its_input = (manifest.parts, manifest.input_digest) if manifest else (None, "")
+    its_input = partition.input_digest if its_input in before else its_input
     return change.decide(partition.key, published, its_input, parts, partition.input_digest, on_change) == "score"

@@ -26,6 +26,10 @@ VERBS = {
     "doctor": Verb("say what this machine offers and what a run would use", words=("workspace", "store")),
     "verify": Verb("check that what was published is still what was published", words=("workspace",)),
     "quarantine": Verb("show quarantined rows by reason and file", words=("workspace",)),
+    "erase": Verb(
+        "take a person out of everything, for good; subject=- reads the id from standard input",
+        words=("workspace", "subject", "reason", "column", "datasets"),
+    ),
     "demo-data": Verb("make the data and the model of the demo", words=("out", "rows", "seed"), file="demo"),
 }
 

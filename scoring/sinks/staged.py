@@ -58,7 +58,7 @@ def find(store: Store, run_id: str, slice_id: str) -> Receipt | None:
     if known is not None and known.scores is not None and known.scores.bytes == size and replace(known, scores=None) == receipt:
         return known
     counted = replace(receipt, scores=StagedFile(key, receipt.counts.scored, size, store.sha256(key)))
-    _remember(store, run_id, counted)
+    remember(store, run_id, counted)
     return counted
 
 
@@ -143,7 +143,7 @@ class StagedWriter:
         self._sites("stage.after_link")
         self.abort()
         if won:
-            _remember(self._store, self._run_id, counted)
+            remember(self._store, self._run_id, counted)
             return counted
         return self._yield_to_winner(kept)
 
@@ -218,7 +218,8 @@ def _note(run_id: str, slice_id: str) -> str:
     return f"runs/{run_id}/receipts/{slice_id}.json"
 
 
-def _remember(store: Store, run_id: str, receipt: Receipt) -> None:
+def remember(store: Store, run_id: str, receipt: Receipt) -> None:
+    """Note a receipt beside its staged file, so that the file need not be hashed again."""
     with suppress(StoreError, OSError):  # advisory: the footer holds all of it but the digest
         store.replace(_note(run_id, receipt.slice_id), receipt.to_json().encode())
 

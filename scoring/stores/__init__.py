@@ -50,8 +50,8 @@ class Store(Protocol):
         ...
 
     def replace(self, key: str, data: bytes | Path) -> None:
-        """Overwrite in one step; durably, if it comes as a file. For advisory objects (progress, record), and for erasure, which alone
-        may take content away and holds the lock: nothing else that decides may be written with it.
+        """Overwrite in one step; durably, if it comes as a file. For advisory objects (progress, record), and for erasure, which
+        alone may take content away and holds the lock: nothing else that decides may be written with it.
         """
         ...
 
