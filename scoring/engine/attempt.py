@@ -60,9 +60,10 @@ class Attempt:
         scorer: Scorer,
         writer: StagedWriter,
         turn: AbstractContextManager[object],
+        people: str,
     ) -> None:
         self._job, self._model, self._rules, self._scorer, self._writer, self._turn = job, model, rules, scorer, writer, turn
-        self._privacy = privacy
+        self._privacy, self._people = privacy, people
         self._columns = tuple(dict.fromkeys((*(rule.name for rule in rules.columns), *job.source.carry)))
         self._read_rows = self._scored = self._quarantined = self._suppressed = 0
         self._reasons: Counter[str] = Counter()
@@ -177,4 +178,5 @@ class Attempt:
             seconds={stage: round(spent, 6) for stage, spent in seconds.items()},
             device=self._scorer.device.name,
             notes=self._scorer.take_notes(),
+            people=self._people,
         )

@@ -47,6 +47,7 @@ class LaneSpec:
     run_id: str
     cpus: int = 1
     suppressed: str = ""
+    people: str = ""  # digest of the list of erased people, for receipts
 
 
 def build(spec: LaneSpec, kind: str) -> EngineLane:
@@ -60,7 +61,7 @@ def build(spec: LaneSpec, kind: str) -> EngineLane:
 class EngineLane:
     def __init__(self, spec: LaneSpec, kind: str) -> None:
         job = self._job = spec.job
-        self._run_id = spec.run_id
+        self._run_id, self._people = spec.run_id, spec.people
         self._store = open_store(job.workspace)
         self._faults = Faults(job.engine.faults)
         self._faults.hit("lane.start")
@@ -104,7 +105,8 @@ class EngineLane:
         if work.fault is not None:
             fragments, lost = (), tuple(BadFile(f.path, "plan", work.fault, f.rows or 0) for f in work.fragments)
         while True:
-            one = Attempt(self._job, self._model, self._rules, self._privacy, self._scorer, self._writer(work, attempt), self._turn)
+            made_of = (self._job, self._model, self._rules, self._privacy, self._scorer)
+            one = Attempt(*made_of, self._writer(work, attempt), self._turn, self._people)
             try:
                 receipt = one.run(fragments, lost, self._faults)
             except Broken as found:

@@ -20,12 +20,13 @@ from scoring.jobs.publishing import announce
 from scoring.jobs.workspace import existing
 from scoring.ledger import erasures, runs
 from scoring.ledger.chain import Ledger
-from scoring.ledger.suppressed import add
+from scoring.ledger.suppressed import add, people
 from scoring.respond.manual import clean
 from scoring.settings import Privacy
 from scoring.sinks import tables
 from scoring.sinks.erase import Eraser
 from scoring.sinks.publish import published
+from scoring.sinks.searched import Searched
 from scoring.sources.guard import version
 from scoring.stores import Store
 
@@ -71,12 +72,15 @@ def erase(
     with store.lock({"run": "an erasure"}):
         store.sweep()
         paths = [path for given in (*_registered(store), *datasets) for path in tables.files(given)]
+        trusted = {run_id: Searched(store, run_id, people(store)) for run_id in store.folders("runs")}
         for name in sorted(search.names):
             add(store, name, "erased")
         sites("erase.after_list")
         before = sum(note["rows"] for note in erasures.notes(store, pseudonym))
         ledger = Ledger(store, _actor())
         _workspace(store, search, pseudonym, ledger, sites)
+        for searched in trusted.values():
+            searched.note(people(store))
         unsearched = _tables(store, search, pseudonym, paths, sites)
         store.sweep()
         left = Eraser(store, search, _untold).left() | dict(_told(store, subject))

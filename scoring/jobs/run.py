@@ -17,6 +17,7 @@ import torch
 from scoring import __version__
 from scoring.admit.treatments import tagged
 from scoring.engine import lane
+from scoring.errors import TemporaryError
 from scoring.jobs.preparation import Prepared, prepare
 from scoring.jobs.publishing import Publishing, announce
 from scoring.ledger import runs
@@ -28,6 +29,7 @@ from scoring.pool.dispatcher import Dispatcher, Outcome
 from scoring.pool.drive import drive
 from scoring.settings import Job
 from scoring.sinks.publish import published, repair
+from scoring.sinks.searched import Searched
 from scoring.sinks.staged import find, finished
 from scoring.sources import slices
 from scoring.stores import Store, open_store, probe
@@ -78,6 +80,8 @@ class _Run:
         self._run_id = prepared.identity.run_id
         self._account = Account()
         self._publishing = Publishing(job, store, ledger, prepared.identity, self._account, prepared.lanes.kind)
+        self._searched = Searched(store, self._run_id, prepared.suppressed.erased)
+        self._searched.remove_others()
         self._staged = finished(store, self._run_id)
         self._resumed_rows = 0
         self._began, self._first_ready = time.monotonic(), 0.0
@@ -120,6 +124,8 @@ class _Run:
         self._first_ready = self._first_ready or time.monotonic()
 
     def _finished(self, work: Slice, receipt: Receipt) -> None:
+        if not self._searched.accepts(receipt):
+            raise TemporaryError(f"Slice {work.id[:8]} was staged by a lane that did not know who was erased meanwhile. Run again.")
         if work.id in self._staged:
             self._resumed_rows += receipt.rows_in
         self._publishing.finished(receipt)
@@ -161,9 +167,9 @@ def _attempt_name(run: str, n: int) -> str:
     return f"{run}-{n}"
 
 
-def _pool(job: Job, prepared: Prepared, run_id: str, suppressed: str) -> LanePool:
+def _pool(job: Job, prepared: Prepared, run_id: str, pinned: str) -> LanePool:
     lanes = prepared.lanes
-    factory = partial(lane.build, lane.LaneSpec(job, run_id, lanes.cpus, suppressed))
+    factory = partial(lane.build, lane.LaneSpec(job, run_id, lanes.cpus, pinned, prepared.suppressed.erased))
     if job.engine.kind == "inline":
         from scoring.pool.inline import InlinePool
 

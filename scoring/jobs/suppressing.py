@@ -8,16 +8,17 @@ from pathlib import Path
 from scoring.admit.keys import key_ring
 from scoring.admit.privacy import naming
 from scoring.errors import ConfigError
-from scoring.ledger.suppressed import digest_of, listed
+from scoring.ledger.suppressed import digest_of, listed, people
 from scoring.settings import Contract
 from scoring.stores import Store
 
 
 @dataclass(frozen=True)
 class Suppressed:
-    """`names` are pseudonyms; `chosen` is the digest of those from the user's list, "" without one."""
+    """`names` are pseudonyms; `erased` is the digest of those who were erased, `chosen` of the user's list, "" for nobody."""
 
     names: frozenset[str] = frozenset()
+    erased: str = ""
     chosen: str = ""
 
     @property
@@ -45,9 +46,9 @@ def suppressed(contract: Contract, store: Store | None) -> Suppressed:
     names = naming(contract, key_ring(privacy))
     erased = names.parse(erased, "control/suppression of the workspace")
     if privacy.suppress is None:
-        return Suppressed(erased)
+        return Suppressed(erased, people(store))
     chosen = names.parse(_lines(privacy.suppress), "contract.privacy.suppress")
-    return Suppressed(erased | chosen, digest_of(chosen))
+    return Suppressed(erased | chosen, people(store), digest_of(chosen))
 
 
 def _lines(path: str) -> list[str]:

@@ -33,6 +33,12 @@ def digest_of(names: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
+def people(store: Store | None) -> str:
+    """The digest of the list as it stands, "" for nobody."""
+    found = listed(store) if store else frozenset()
+    return digest_of(found) if found else ""
+
+
 def pin(store: Store, run_id: str, names: frozenset[str]) -> str:
     """Keep the list with a run; the key to read it by, empty for an empty list."""
     if not names:

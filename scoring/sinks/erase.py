@@ -1,9 +1,9 @@
 """A person's rows taken out of a workspace: staged and quarantined files of every run, then new versions of what is public.
 
 A staged file keeps its name, so that a resumed run finds its slice done; its receipt says some rows scored less and as many
-suppressed more. Quarantine files get a successor (".e1"), because the receipt names them by digest: the successor is made, the staged
-file is exchanged, the old one goes. Every step looks at what stands, so that erasing again finishes what a crash left. For the
-holder of the lock alone. What happened to which file is told before it happens.
+suppressed more. Quarantine files get a successor (".e1"), because the receipt names them by digest: the successor is made, the
+staged file is exchanged, the old one goes. Every step looks at what stands, so that erasing again finishes what a crash left. For
+the holder of the lock alone. What happened to which file is told before it happens.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ class Eraser:
 
     def _successor(self, file: StagedFile, reasons: Counter[str]) -> StagedFile | None:
         """The quarantine file without the person: itself, another, or none where nothing is left in it."""
-        if not self._count(file.key):
-            return file
+        if not self._store.exists(file.key) or not self._count(file.key):
+            return file  # gone: named by a slice that a late lane staged after its file was cleared away; see `searched`
         target = self._store.spool("erase")
         kept = rewrite(self._store.open_file(file.key), target, self._search, {}, lambda rows: reasons.update(_reasons(rows)))
         target.chmod(0o600)
@@ -180,7 +180,7 @@ class Eraser:
         return PublicFile(_SUCCESSOR.sub("", file.path) + end, found.key, found.rows, found.bytes, found.sha256)
 
     def _tidy(self, manifest: Manifest) -> None:
-        """Public quarantine files of this partition, of whatever run, that its newest version does not name: the person may be in."""
+        """Public quarantine files of this partition, of any run, that its newest version does not name: the person may be in."""
         wanted, folder = {file.path for file in manifest.quarantine}, f"quarantine/{manifest.key}"
         for name in self._store.list(folder):
             run, _, file = name[len(folder) + 1 :].partition("/")

@@ -1,15 +1,20 @@
 """Privacy through the whole job: what leaves is treated, suppressed people are counted and nothing else, no raw value is told."""
 
+import pickle
+from functools import partial
 from pathlib import Path
 
 import people
-import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from people import mail, plain, rejected, score, scored, truth
+from ray import cloudpickle
 
+from scoring.engine import lane
 from scoring.errors import ChangedError, ConfigError
 from scoring.jobs.verify import verify
+from scoring.settings import Job, build
 from scoring.sinks.publish import published
 from scoring.stores import open_store
 
@@ -174,7 +179,7 @@ def test_no_raw_value_is_told_anywhere(place, tmp_path, capfd, caplog, monkeypat
     data = tmp_path / "data"
     for n, folder in enumerate(("date=2026-01-01", "date=2026-01-02")):
         (data / folder).mkdir(parents=True)
-        pa.csv.write_csv(people.rows(n), data / folder / "good.csv")
+        pyarrow.csv.write_csv(people.rows(n), data / folder / "good.csv")
     bad = data / "date=2026-01-01"
     head = "row,email,name,age,amount,x\n"
     (bad / "types.csv").write_text(head + "1,a@canary.example,Canary,Canary,Canary,4242424242424242\nCanary,,,,Canary\n")
@@ -192,3 +197,18 @@ def test_no_raw_value_is_told_anywhere(place, tmp_path, capfd, caplog, monkeypat
     for name, text in told:
         for canary in (*CANARIES, people.KEY):
             assert canary.encode() not in text, f"{canary} stands in {name}"
+
+
+def test_lanes_of_ray_read_the_key_from_their_environment(place, tmp_path):
+    """They inherit ours; nothing that is handed to them holds it."""
+    out = opted_out(tmp_path, 3)
+    record = score(place, tmp_path / "ray", engine__kind="ray", engine__lanes=1, contract__privacy__suppress=out)
+    assert record.rows["suppressed"] > 0
+    score(place, tmp_path / "inline", contract__privacy__suppress=out)
+    assert [r["email"] for r in scored(tmp_path / "ray")] == [r["email"] for r in scored(tmp_path / "inline")]
+
+
+def test_what_a_lane_is_handed_holds_no_key(place, tmp_path):
+    spec = lane.LaneSpec(build(Job, plain(place, tmp_path)), "r", 1, "runs/r/suppressed-1.txt", "p")
+    assert people.KEY.encode() not in cloudpickle.dumps(partial(lane.build, spec))
+    assert bytes.fromhex(people.KEY) not in pickle.dumps(spec)
