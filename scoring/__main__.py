@@ -29,8 +29,8 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from scoring.errors import ConfigError, ScoringError, UsageError
-from scoring.jobs.arguments import Said, first_line, flags, safe_folder, words
+from scoring.errors import ConfigError, ScoringError, UsageError, bug
+from scoring.jobs.arguments import Said, flags, safe_folder, words
 from scoring.respond.manual import clean, manual, paths, program, usage
 from scoring.respond.verbs import VERBS, named
 from scoring.settings import Job, build
@@ -118,8 +118,9 @@ def _guarded(arguments: list[str]) -> int:
         if os.environ.get("SCORING_DEBUG"):
             raise
         with tempfile.NamedTemporaryFile("w", prefix="scoring-error-", suffix=".log", delete=False) as log:
-            traceback.print_exc(file=log)
-        _say(f"scoring: internal error: {type(error).__name__}: {clean(first_line(error))}. Details: {log.name}")
+            places = traceback.format_tb(error.__traceback__)  # where, not with which values
+            log.writelines(["Traceback (most recent call last):\n", *places, f"{bug(error)}\n"])
+        _say(f"scoring: internal error: {clean(bug(error))}. Details: {log.name}")
         return 70
 
 

@@ -18,7 +18,35 @@ ScoringError                 70  internal: a bug of ours, with the place
 The number is the process exit code (sysexits.h). A row that cannot be scored is not an error: it is a quarantined row.
 """
 
+import re
+import traceback
+from pathlib import Path
 from typing import ClassVar
+
+_LONGEST = 300
+_OPENING = re.compile(r"(?<!\w)[\"'`]")  # not the apostrophe of "couldn't"
+_TAIL = re.compile(r"(\bgot \d+:).*")  # CSV readers show the line
+_NUMBER = re.compile(r"(\bvalues?:? +|\bdata:? +)[^\s…]+|[+-]?\d[\d.,_:/eE+-]{5,}")
+
+
+def told(error: BaseException) -> str:
+    """The first line of a foreign error without what may be data: from the first quote to the last, shown lines, values, long
+    numbers. Readers and models quote values, and what is said here goes to logs, receipts, the record and the terminal.
+    """
+    lines = str(error).strip().splitlines()
+    text = "".join(c for c in (lines[0] if lines else "") if c.isprintable())
+    if opened := _OPENING.search(text):
+        closed = max(text.rfind(quote) for quote in "\"'`")
+        text = text[: opened.start()] + "…" + (text[closed + 1 :] if closed > opened.start() else "")
+    text = _NUMBER.sub(lambda found: (found[1] or "") + "…", _TAIL.sub(r"\1 …", text))
+    return text[:_LONGEST] or type(error).__name__
+
+
+def bug(error: BaseException) -> str:
+    """An error that nobody expected: its type, what it says without data, and the place in the code."""
+    places = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(places[-1].filename).name}:{places[-1].lineno})" if places else ""
+    return f"{type(error).__name__}: {told(error)}{where}"
 
 
 class ScoringError(Exception):

@@ -141,13 +141,35 @@ class Engine:
 
 @dataclass(frozen=True)
 class Column:
-    """What a value must be. `min` and `max` are inclusive. `dtype` is an Arrow name: float32, int64, string, bool, date32, …"""
+    """What a value must be. `min` and `max` are inclusive. `dtype` is an Arrow name: float32, int64, string, bool, date32, …
+
+    `pii` says that it is personal data; then `treatment` says what becomes of it in everything that leaves the run.
+    """
 
     dtype: str
     nullable: bool = True
     min: float | None = None
     max: float | None = None
     allowed: tuple[Any, ...] | None = None
+    pii: Literal["direct", "quasi", "sensitive"] | None = None
+    treatment: Literal["pseudonymise", "mask", "generalise", "drop", "pass"] | None = None
+    purpose: str | None = None  # pseudonyms of different purposes cannot be joined
+    keep_last: AtLeastNone = 0  # mask: characters at the end that stay
+    width: Positive | None = None  # generalise a number: to the lower end of its interval of this width
+    unit: Literal["year", "month", "day"] | None = None  # generalise a date or time: to the first instant of its year, …
+    retention_days: AtLeastOne | None = None  # a partition dated longer ago gets a warning
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """Who a row is about, and the key of pseudonyms. The key itself comes from the environment only, at least 32 bytes as hex or
+    base64; older keys follow as "id:key", separated by commas, so that pseudonyms made with them are still recognised.
+    """
+
+    key_env: str = "SCORING_PRIVACY_KEY"
+    key_id: str = "k1"
+    subject: str | None = None  # the column that identifies the person
+    suppress: str | None = None  # text file, one id or pseudonym a line: people who are not to be scored
 
 
 @dataclass(frozen=True)
@@ -156,6 +178,7 @@ class Contract:
 
     columns: dict[str, Column] = field(default_factory=dict)
     coerce: bool = True  # lossless text-to-number only: "12.5" yes; "12,5", " 7", "N/A", "1e400" never
+    privacy: Privacy = Privacy()
 
 
 @dataclass(frozen=True)
@@ -214,7 +237,7 @@ class Job:
     watch: Watch = Watch()
 
 
-_NEVER_EMPTY = ("workspace", "path", "kind", "bundle", "address")
+_NEVER_EMPTY = ("workspace", "path", "kind", "bundle", "address", "key_env", "key_id", "subject", "suppress", "purpose")
 
 
 def build(cls: type[T], data: dict[str, Any], where: str = "") -> T:
@@ -249,6 +272,9 @@ def _refusals(built: Any, where: str) -> Iterator[str]:
         elif isinstance(value, tuple):
             for n, inner in enumerate(value):
                 yield from _refusals(inner, f"{path}.{n}") if is_dataclass(inner) else ()
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                yield from _refusals(inner, f"{path}.{key}") if is_dataclass(inner) else ()
         elif value == "" and one.name in _NEVER_EMPTY:
             yield f"{path} is empty. Say {path}=… (a variable of the shell that is not set leaves nothing behind the =)."
         elif value is not None:

@@ -10,11 +10,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
+from scoring.admit.privacy import Privacy
 from scoring.admit.rules import Admitted, MissingColumns, Rules, admit, raw_rows
 from scoring.engine.faults import Faults
 from scoring.engine.pipeline import Pipeline
@@ -58,9 +59,11 @@ class Attempt:
         job: Job,
         model: Model,
         rules: Rules,
+        privacy: Privacy,
         scorer: Scorer,
         writer: StagedWriter,
         turn: AbstractContextManager[object],
+        people: str,
         one_core: bool,
         plan: Plan | None = None,
     ) -> None:
@@ -68,10 +71,11 @@ class Attempt:
         self._one_core, self._encode_s = one_core, 0.0
         self._tally = None if plan is None else Tally(plan)
         self._job, self._model, self._rules, self._scorer, self._writer, self._turn = job, model, rules, scorer, writer, turn
+        self._privacy, self._people = privacy, people
         self._columns = tuple(dict.fromkeys((*(rule.name for rule in rules.columns), *job.source.carry)))
         self._lacking = pa.schema([])
         self._absent: dict[str, Absence] = {}
-        self._read_rows = self._scored = self._quarantined = 0
+        self._read_rows = self._scored = self._quarantined = self._suppressed = 0
         self._reasons: Counter[str] = Counter()
         self._routes: Counter[str] = Counter()
 
@@ -102,7 +106,8 @@ class Attempt:
             raise
 
     def _read(self, fragments: tuple[Fragment, ...], faults: Faults) -> Iterator[tuple[Fragment, Window]]:
-        source, rows = self._job.source, self._job.engine.window_rows
+        given, rows = self._job.source, self._job.engine.window_rows
+        source = replace(given, carry=tuple(name for name in given.carry if name not in self._privacy.treated))
         read = part("sources", source.kind).read
         for fragment in fragments:
             faults.hit("read")
@@ -117,6 +122,7 @@ class Attempt:
 
     def _encode(self, given: tuple[Fragment, Window]) -> tuple[Fragment, Window, Admitted, Encoded]:
         fragment, window = given
+        window = self._without_suppressed(window)
         try:
             admitted = admit(window.batch, self._rules)
         except MissingColumns as error:
@@ -135,17 +141,31 @@ class Attempt:
         with self._turn:
             return Item(*given, self._scorer.score(given[3]))
 
+    def _without_suppressed(self, window: Window) -> Window:
+        """The window without rows and lines of people on the list; before the contract looks, so that none gets a reason."""
+        listed = self._privacy.listed(window.batch)
+        lines = tuple(line for line in window.rejected if not self._privacy.listed_line(line.text))
+        gone = (0 if listed is None else len(listed)) + len(window.rejected) - len(lines)
+        if not gone:
+            return window
+        self._suppressed += gone
+        self._reasons["admit:suppressed"] += gone
+        rest = np.arange(window.batch.num_rows) if listed is None else np.delete(np.arange(window.batch.num_rows), listed)
+        kept = pa.array(rest, pa.int64())
+        origins = None if window.origins is None else window.origins.take(kept)
+        return Window(window.batch.take(kept), window.positions[rest], lines, origins)
+
     def _stage(self, item: Item) -> None:
         batch, kept = item.window.batch, item.admitted.kept
         outputs, failed = item.scored.outputs, np.fromiter(sorted(item.scored.failed), np.int64)
         if len(failed):
             kept = np.arange(batch.num_rows, dtype=np.int64) if kept is None else kept
             self._reject(item, kept[failed], "score", [(item.scored.failed[row],) for row in failed.tolist()])
-            kept, outputs = np.delete(kept, failed), np.delete(outputs, failed, axis=0)
+            outputs = np.delete(outputs, failed, axis=0)
         if self._tally is not None:
             self._tally.scores(outputs, item.admitted.good, failed)
         carried = with_absent(batch, self._job.source.carry, self._lacking)
-        self._writer.scores(carried if kept is None else carried.take(pa.array(kept, pa.int64())), outputs)
+        self._writer.scores(self._privacy.carried(carried, item.admitted, failed), outputs)
         self._miss(item, len(outputs))
         self._scored += len(outputs)
         self._routes.update(item.scored.routes)
@@ -187,7 +207,7 @@ class Attempt:
     def _commit(self, seconds: dict[str, float], lost: tuple[BadFile, ...]) -> Receipt:
         return self._writer.commit(
             rows_in=self._read_rows + sum(bad.rows for bad in lost),
-            counts=Counts(self._scored, self._quarantined),
+            counts=Counts(self._scored, self._quarantined, self._suppressed),
             reasons=dict(self._reasons),
             bad_files=lost,
             routes=dict(self._routes),
@@ -196,4 +216,5 @@ class Attempt:
             notes=self._scorer.take_notes(),
             absent={name: missed for name, missed in self._absent.items() if missed.rows},
             summary={} if self._tally is None else dict(self._tally.summary().plain),
+            people=self._people,
         )

@@ -17,13 +17,16 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import torch
 
+from scoring.admit.privacy import Privacy
 from scoring.admit.rules import compile_rules
+from scoring.admit.treatments import tagged
 from scoring.engine import recall
 from scoring.engine.attempt import Attempt, Broken
 from scoring.engine.device import Device, open_device
 from scoring.engine.faults import Faults
 from scoring.engine.scorer import LaneError, Scorer
-from scoring.errors import InputChangedError, StoreError
+from scoring.errors import InputChangedError, StoreError, bug
+from scoring.ledger.suppressed import pinned
 from scoring.models.load import load
 from scoring.parts import part
 from scoring.settings import Job
@@ -37,12 +40,17 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 @dataclass(frozen=True)
 class LaneSpec:
-    """All a lane needs to know, picklable: what to score with, beside what to count, and where to stage. `cpus` is its share."""
+    """All a lane needs to know, picklable: what to score with, beside what to count, and where to stage. `cpus` is its share,
+    `suppressed` the key of the list of people who are not to be scored, "" for none. Secrets are not in it: lanes read their own
+    environment.
+    """
 
     job: Job
     run_id: str
     cpus: int = 1
     baseline: Baseline | None = None
+    suppressed: str = ""
+    people: str = ""  # digest of the list of erased people, for receipts
 
 
 def build(spec: LaneSpec, kind: str) -> EngineLane:
@@ -56,10 +64,11 @@ def build(spec: LaneSpec, kind: str) -> EngineLane:
 class EngineLane:
     def __init__(self, spec: LaneSpec, kind: str) -> None:
         job = self._job = spec.job
-        self._run_id = spec.run_id
+        self._run_id, self._people = spec.run_id, spec.people
         self._store = open_store(job.workspace)
         self._faults = Faults(job.engine.faults)
         self._faults.hit("lane.start")
+        self._privacy = Privacy(job.contract, job.source.carry, pinned(self._store, spec.suppressed))
         on_cuda = kind == "gpu" and job.hardware.device != "simulated"
         self._model = load(job.model.bundle, "cuda" if on_cuda else "cpu", job.model.module)
         declared = {**self._model.inputs, **job.contract.columns}
@@ -90,7 +99,7 @@ class EngineLane:
             kind: FailureKind = "disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "store"
             return self._failure(work, attempt, kind, str(error))
         except Exception as error:
-            return self._failure(work, attempt, "bug", f"{type(error).__name__}: {error}")
+            return self._failure(work, attempt, "bug", bug(error))
 
     def describe(self) -> dict[str, str]:
         device = self._scorer.device
@@ -107,9 +116,8 @@ class EngineLane:
 
     def _attempts(self, work: Slice, attempt: str, fragments: tuple[Fragment, ...], lost: tuple[BadFile, ...]) -> Receipt:
         while True:
-            writer = self._writer(work, attempt)
-            shared = (self._job, self._model, self._rules, self._scorer)
-            one = Attempt(*shared, writer, self._turn, self._one_core, self._plan)
+            made_of = (self._job, self._model, self._rules, self._privacy, self._scorer)
+            one = Attempt(*made_of, self._writer(work, attempt), self._turn, self._people, self._one_core, self._plan)
             try:
                 receipt = one.run(fragments, lost, work.absent, self._faults)
             except Broken as found:
@@ -146,9 +154,9 @@ class EngineLane:
 
     def _writer(self, work: Slice, attempt: str) -> StagedWriter:
         model = self._model
-        return StagedWriter(
-            self._store, self._run_id, work, attempt, self._job.sink, model.version, model.outputs, self._faults.hit
-        )
+        private = bool(tagged(self._job.contract))
+        made_by = (self._job.sink, model.version, model.outputs)
+        return StagedWriter(self._store, self._run_id, work, attempt, *made_by, self._faults.hit, private)
 
     def _turns(self, cpus: int) -> AbstractContextManager[object]:
         """Who may score: one window at a time, or, on CPU cores with a model that allows it, all slices in hand side by side.

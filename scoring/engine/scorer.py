@@ -128,7 +128,9 @@ class Scorer:
                 continue
             search.failed(reason)
             if search.hopeless:
-                raise LaneError("model", f"The model raised on each of {len(search.bad)} rows tried one by one: {reason}")
+                raise LaneError(
+                    "model", f"The model raised on each of {len(search.bad)} rows tried one by one: {reason.split(':')[0]}"
+                )
         scored.failed.update({start + row: reason for row, reason in search.bad.items()})
 
     def _piece(self, device: Device, batch: Encoded, first: int, count: int, start: int, scored: Scored) -> str | None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 
+from scoring.admit.privacy import Privacy
 from scoring.admit.rules import compile_rules
+from scoring.admit.treatments import described, refuse_keys
 from scoring.engine import capacity
+from scoring.jobs.suppressing import Suppressed, suppressed
 from scoring.jobs.watching import baseline_of
+from scoring.ledger.erasures import earlier_inputs
 from scoring.models import bundle
 from scoring.models.load import load
 from scoring.parts import part
@@ -33,6 +38,7 @@ class Prepared:
     found: Found
     todo: tuple[Partition, ...]
     standing: tuple[Manifest, ...]
+    suppressed: Suppressed
     baseline: Baseline | None = None
 
 
@@ -44,21 +50,25 @@ def prepare(job: Job, store: Store | None) -> Prepared:
         ConfigError: bundle, plan, path or carried columns cannot work. SourceError: there is nothing to read.
         ChangedError: something that is published would be replaced without having been asked for.
     """
-    identity, lanes = identify(job)
+    identity, lanes, gone = identify(job, store)
     parts = identity.parts
     baseline = baseline_of(job)
     fitted(baseline, declared(job), (), job.watch)
     found = discover(job.source, part("sources", job.source.kind).SUFFIXES)
+    refuse_keys(job.contract, [p.key for p in found.partitions])
     standing = {manifest.key: manifest for manifest in (published(store) if store else ())}
-    todo = tuple(p for p in found.partitions if _wanted(p, standing.get(p.key), parts, job.release.on_change))
+    before = earlier_inputs(store, found.partitions) if store else {}
+    todo = tuple(
+        p for p in found.partitions if _wanted(p, standing.get(p.key), parts, job.release.on_change, before.get(p.key, ()))
+    )
     if todo:
         refuse_absent(todo[0], job.source)
     kept = [standing[p.key] for p in found.partitions if p not in todo]
-    return Prepared(identity, lanes, found, todo, tuple(kept), baseline)
+    return Prepared(identity, lanes, found, todo, tuple(kept), gone, baseline)
 
 
-def identify(job: Job) -> tuple[Identity, capacity.LanePlan]:
-    """What would make the scores, without a run id yet, and on which lanes.
+def identify(job: Job, store: Store | None) -> tuple[Identity, capacity.LanePlan, Suppressed]:
+    """What would make the scores, without a run id yet, on which lanes, and who is left out.
 
     Raises:
         ConfigError: bundle, contract or plan cannot work.
@@ -66,8 +76,11 @@ def identify(job: Job) -> tuple[Identity, capacity.LanePlan]:
     model = bundle.read(job.model.bundle)
     _prove(job, model)
     parts = identity_parts(job, model.digest)
-    identity = Identity("", {"name": model.name, "version": model.version, "digest": model.digest}, parts, digest(parts))
-    return identity, capacity.plan(capacity.measure(), job.hardware, job.engine)
+    gone = suppressed(job.contract, store)
+    made_by = {"name": model.name, "version": model.version, "digest": model.digest}
+    fingerprint = digest([parts, gone.chosen] if gone.chosen else parts)  # a run does not go on under another list of the user's
+    identity = Identity("", made_by, parts, fingerprint, described(job.contract))
+    return identity, capacity.plan(capacity.measure(), job.hardware, job.engine), gone
 
 
 def declared(job: Job) -> dict[str, Column]:
@@ -76,11 +89,13 @@ def declared(job: Job) -> dict[str, Column]:
 
 
 def _prove(job: Job, found: bundle.Bundle) -> None:
-    """Compile the contract, and load a model of ordinary size once here, so that what cannot work is said before anything starts.
+    """Compile the contract, tags and treatments too, and load a model of ordinary size once here, so that what cannot work is said
+    before anything starts.
 
     A large model is left to the lanes, which prove it anyway.
     """
     compile_rules({**found.inputs, **job.contract.columns}, job.contract.coerce)
+    Privacy(job.contract, job.source.carry)
     if (found.folder / "weights.safetensors").stat().st_size <= PROVED_BYTES:
         refuse_clashes(job.source.carry, load(job.model.bundle, "cpu", job.model.module).outputs)
 
@@ -89,9 +104,16 @@ def identity_parts(job: Job, model_digest: str) -> dict[str, str]:
     """Digests of all that decides what a published row is. Batch size, lanes, devices and retries are not among it."""
     source = {k: v for k, v in asdict(job.source).items() if k not in ("path", "slice_rows")}
     model = {"digest": model_digest, "module": job.model.module}
-    return {"model": digest(model), "contract": digest(asdict(job.contract)), "source": digest(source), "format": FORMAT}
+    contract = asdict(job.contract)
+    for place in ("key_env", "suppress"):  # where things lie; who is on the list changes no row that was published
+        del contract["privacy"][place]
+    return {"model": digest(model), "contract": digest(contract), "source": digest(source), "format": FORMAT}
 
 
-def _wanted(partition: Partition, manifest: Manifest | None, parts: dict[str, str], on_change: str) -> bool:
+def _wanted(
+    partition: Partition, manifest: Manifest | None, parts: dict[str, str], on_change: str, before: Collection[str]
+) -> bool:
+    """`before` are input digests that the partition had before people were erased from its files: those are no change."""
     published, its_input = (manifest.parts, manifest.input_digest) if manifest else (None, "")
+    its_input = partition.input_digest if its_input in before else its_input
     return change.decide(partition.key, published, its_input, parts, partition.input_digest, on_change) == "score"

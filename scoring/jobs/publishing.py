@@ -11,6 +11,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 
 from scoring.engine.faults import Faults
 from scoring.jobs.recovery import announce, say_held
@@ -18,6 +19,7 @@ from scoring.jobs.watching import Watching, show
 from scoring.ledger.account import Account, rows, total
 from scoring.ledger.chain import Ledger
 from scoring.release.gate import checks, decide, fallback_rows, under
+from scoring.release.retention import retention
 from scoring.settings import Job
 from scoring.sinks.held import Held, hold
 from scoring.sinks.publish import Identity, current, publish
@@ -134,10 +136,11 @@ class Publishing:
         absent: Counter[str] = Counter()
         for receipt in receipts:
             absent.update({name: missed.rows for name, missed in receipt.absent.items()})
-        found = checks(waiting.partition.key, counts, lost, fallen, self._job.release, most, waiting.promised, absent)
+        key, columns = waiting.partition.key, self._job.contract.columns
+        found = checks(key, counts, lost, fallen, self._job.release, most, waiting.promised, absent)
         if self._watching is not None:
             found += self._watching.judge(waiting.partition, receipts)
-        return under(self._job.release.policy, found)
+        return under(self._job.release.policy, (*found, *retention(key, columns, datetime.now(UTC).date())))
 
     def _hold(self, waiting: Waiting, receipts: Sequence[Receipt], counts: Counts, verdicts: Sequence[Check]) -> None:
         """Nothing goes out; the staged files stay, all that publishing needs is kept with them, and the ledger says why."""

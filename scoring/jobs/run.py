@@ -15,7 +15,9 @@ import pyarrow as pa
 import torch
 
 from scoring import __version__
+from scoring.admit.treatments import tagged
 from scoring.engine import lane
+from scoring.errors import TemporaryError
 from scoring.jobs.preparation import Prepared, prepare
 from scoring.jobs.publishing import Publishing
 from scoring.jobs.recovery import recover
@@ -23,11 +25,13 @@ from scoring.jobs.watching import Watching, repair_tables
 from scoring.ledger import runs
 from scoring.ledger.account import Account
 from scoring.ledger.chain import Ledger
+from scoring.ledger.suppressed import pin
 from scoring.pool import LanePool
 from scoring.pool.dispatcher import Dispatcher, Outcome
 from scoring.pool.drive import drive
 from scoring.settings import Job
 from scoring.sinks.publish import published
+from scoring.sinks.searched import Searched
 from scoring.sinks.staged import find, finished
 from scoring.sources import slices
 from scoring.stores import Store, open_store, probe
@@ -64,8 +68,11 @@ def run(job: Job, config: str, watcher: Watcher, should_stop: Callable[[], str |
         prepared = prepare(job, store)
         if not prepared.todo:
             return _nothing_to_do(store, prepared)
-        run_id, resumed = runs.start(store, prepared.identity.fingerprint, job.run_id, config)
+        run_id, resumed = runs.start(store, prepared.identity.fingerprint, job.run_id, config, prepared.identity.subject)
         prepared = replace(prepared, identity=replace(prepared.identity, run_id=run_id))
+        if tagged(job.contract):
+            store.private("quarantine")
+            store.private(f"runs/{run_id}/quarantine")
         watcher.begin(run_id, resumed, prepared.lanes.count, store)
         watching = Watching(job, store, prepared.identity, prepared.baseline, before) if job.watch.enabled else None
         publishing = Publishing(job, store, ledger, prepared.identity, Account(), prepared.lanes.kind, watching)
@@ -81,6 +88,8 @@ class Pass:
         self._job, self._store, self._ledger, self._prepared, self._watcher = job, store, ledger, prepared, watcher
         self._run_id = prepared.identity.run_id
         self._publishing, self._account = publishing, publishing.account
+        self._searched = Searched(store, self._run_id, prepared.suppressed.erased)
+        self._searched.remove_others()
         self._staged = finished(store, self._run_id)
         self._resumed_rows = 0
         self._began, self._first_ready, self._worked = time.monotonic(), 0.0, 0.0
@@ -89,7 +98,7 @@ class Pass:
 
     def go(self, should_stop: Callable[[], str | None]) -> RunRecord:
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        pool = _pool(self._job, self._prepared, self._run_id)
+        pool = _pool(self._job, self._prepared, self._run_id, pin(self._store, self._run_id, self._prepared.suppressed.names))
         self._began = time.monotonic()
         given = (self._dispatcher(), pool, self._slices(), self._find, self._finished, should_stop)
         outcome = drive(*given, on_ready=self._ready, on_turn=self._turn)
@@ -127,6 +136,8 @@ class Pass:
             self._worked = time.monotonic()
 
     def _finished(self, work: Slice, receipt: Receipt) -> None:
+        if not self._searched.accepts(receipt):
+            raise TemporaryError(f"Slice {work.id[:8]} was staged by a lane that did not know who was erased meanwhile. Run again.")
         if work.id in self._staged:
             self._resumed_rows += receipt.rows_in
         self._publishing.finished(receipt)
@@ -144,7 +155,7 @@ class Pass:
             self._run_id,
             status,
             ended - self._began,
-            environment=environment() | _watched_by(self._prepared),
+            environment=environment() | self._prepared.suppressed.facts | _watched_by(self._prepared),
             fingerprint=self._prepared.identity.fingerprint,
             model=self._prepared.identity.model,
             started=started,
@@ -175,9 +186,10 @@ def _attempt_name(run: str, n: int) -> str:
     return f"{run}-{n}"
 
 
-def _pool(job: Job, prepared: Prepared, run_id: str) -> LanePool:
+def _pool(job: Job, prepared: Prepared, run_id: str, pinned: str) -> LanePool:
     lanes = prepared.lanes
-    factory = partial(lane.build, lane.LaneSpec(job, run_id, lanes.cpus, prepared.baseline))
+    spec = lane.LaneSpec(job, run_id, lanes.cpus, prepared.baseline, pinned, prepared.suppressed.erased)
+    factory = partial(lane.build, spec)
     if job.engine.kind == "inline":
         from scoring.pool.inline import InlinePool
 

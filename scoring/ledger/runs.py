@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,8 +17,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 FINISHED = ("published", "published-with-warnings")  # a run that was held goes on: its slices stand, only the verdict may change
 
 
-def start(store: Store, fingerprint: str, run_id: str | None, config: str) -> tuple[str, bool]:
-    """Begin a run or go on with one: (run id, whether it is resumed). `config` is YAML; it is kept without its secrets.
+def start(
+    store: Store, fingerprint: str, run_id: str | None, config: str, subject: Mapping[str, str] | None = None
+) -> tuple[str, bool]:
+    """Begin a run or go on with one: (run id, whether it is resumed). `config` is YAML; it is kept without its secrets. `subject`
+    says how a person is found in what the run leaves.
 
     Raises:
         ConfigError: the id cannot be a name. ChangedError: the id belongs to a run that scores something else.
@@ -27,9 +31,8 @@ def start(store: Store, fingerprint: str, run_id: str | None, config: str) -> tu
             f"run_id: {run_id!r} is no name. Use up to 64 letters, digits, '_', '.', '-', the first a letter or digit."
         )
     chosen = run_id or _unfinished(store, fingerprint) or f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"[:18] + f"-{fingerprint[:6]}"
-    entry = canonical(
-        {"run_id": chosen, "fingerprint": fingerprint, "started": datetime.now(UTC).isoformat(timespec="milliseconds")}
-    )
+    started = datetime.now(UTC).isoformat(timespec="milliseconds")
+    entry = canonical({"run_id": chosen, "fingerprint": fingerprint, "started": started, "subject": dict(subject or {})})
     if store.put(_key(chosen), entry):
         store.put(f"runs/{chosen}/config.yaml", redact(config).encode())
         return chosen, False
@@ -58,6 +61,14 @@ def settle(store: Store, run_id: str, key: str, version: int) -> None:
     if account["status"] == "held" and all(p["status"] != "held" for p in account["partitions"]):
         account["status"] = "published-with-warnings"
     store.replace(f"runs/{run_id}/record.json", json.dumps(account, indent=2, sort_keys=True).encode())
+
+
+def subjects(store: Store) -> Iterator[dict[str, str]]:
+    """How a person is found in what each run left, oldest first, where it was said."""
+    known = [_read(store, _key(name)) for name in store.folders("runs") if store.exists(_key(name))]
+    for run in sorted(known, key=lambda r: str(r["started"])):
+        if run.get("subject"):
+            yield run["subject"]
 
 
 def _unfinished(store: Store, fingerprint: str) -> str | None:

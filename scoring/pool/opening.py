@@ -7,7 +7,7 @@ import platform
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from scoring.errors import ConfigError, ScoringError, StoreError
+from scoring.errors import ConfigError, ScoringError, StoreError, bug
 from scoring.pool import Lane, LaneFactory, LaneKind
 from scoring.types import Failure, FailureKind, Receipt, Slice
 
@@ -59,5 +59,4 @@ def process(lane: Lane, work: Slice, attempt: str) -> Receipt | Failure:
 
 
 def _line(error: BaseException) -> str:
-    name = "" if isinstance(error, ScoringError) else f"{type(error).__name__}: "
-    return " ".join(f"{name}{error}".split())[:500]
+    return " ".join((str(error) if isinstance(error, ScoringError) else bug(error)).split())[:500]

@@ -45,6 +45,10 @@ VERBS = {
         words=("partition", "run", "reason"),
         job=True,
     ),
+    "erase": Verb(
+        "take a person out of everything, for good; subject=- reads the id from standard input",
+        words=("workspace", "subject", "reason", "column", "datasets"),
+    ),
     "demo-data": Verb("make the data and the model of the demo", words=("out", "rows", "seed"), file="demo"),
 }
 

@@ -24,6 +24,7 @@ class Identity:
     model: dict[str, str]
     parts: dict[str, str]
     fingerprint: str
+    subject: dict[str, str] = field(default_factory=dict)  # how a person is found in the files: see admit.treatments.described
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Manifest:
     ledger: dict[str, Any] = field(default_factory=dict)
     override: Override | None = None
     requeued: tuple[Requeued, ...] = ()
+    subject: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -169,6 +169,7 @@ def _next(
         quarantine=rejected_files(identity, receipts),
         checks=tuple(checks),
         created=_now(),
+        subject=identity.subject,
     )
 
 

@@ -51,7 +51,7 @@ def find(store: Store, run_id: str, slice_id: str) -> Receipt | None:
     if known is not None and known.scores is not None and known.scores.bytes == size and replace(known, scores=None) == receipt:
         return known
     counted = replace(receipt, scores=StagedFile(key, receipt.counts.scored, size, store.sha256(key)))
-    _remember(store, run_id, counted)
+    remember(store, run_id, counted)
     return counted
 
 
@@ -74,7 +74,9 @@ def forget(store: Store, run_id: str, slice_id: str) -> int:
 
 
 class StagedWriter:
-    """For one attempt; not thread-safe. `outputs` names the score columns, `sites` is told where we are (fault drills)."""
+    """For one attempt; not thread-safe. `outputs` names the score columns, `sites` is told where we are (fault drills); `private`
+    keeps bad rows, which are as they came, from other users of the machine.
+    """
 
     def __init__(
         self,
@@ -86,9 +88,10 @@ class StagedWriter:
         model_version: str,
         outputs: Sequence[str],
         sites: Callable[[str], None] = lambda site: None,
+        private: bool = False,
     ) -> None:
         self._store, self._run_id, self._work, self._attempt, self._sink = store, run_id, work, attempt, sink
-        self._outputs, self._sites = tuple(outputs), sites
+        self._outputs, self._sites, self._private = tuple(outputs), sites, private
         self._constants = {"model_version": model_version, "run_id": run_id}
         self._scores = Spool(store.spool(f"{work.id}.{attempt}"), sink, CONSTANTS)
         self._rejects: dict[pa.Schema, Spool] = {}
@@ -159,7 +162,7 @@ class StagedWriter:
         self._sites("stage.after_link")
         self.abort()
         if won:
-            _remember(self._store, self._run_id, counted)
+            remember(self._store, self._run_id, counted)
             return counted
         return self._yield_to_winner(kept)
 
@@ -190,8 +193,14 @@ class StagedWriter:
     def _reject(self, batch: pa.RecordBatch) -> None:
         if batch.schema not in self._rejects:
             name = f"{self._work.id}.{self._attempt}.q{len(self._rejects)}"
-            self._rejects[batch.schema] = Spool(self._store.spool(name), self._sink)
+            self._rejects[batch.schema] = Spool(self._spooled(name), self._sink)
         self._rejects[batch.schema].write(storable(batch))
+
+    def _spooled(self, name: str) -> Path:
+        path = self._store.spool(name)
+        if self._private:
+            path.touch(0o600)
+        return path
 
     def _keep(self, n: int, spool: Spool) -> StagedFile:
         path = spool.close({})
@@ -228,7 +237,8 @@ def _note(run_id: str, slice_id: str) -> str:
     return f"runs/{run_id}/receipts/{slice_id}.json"
 
 
-def _remember(store: Store, run_id: str, receipt: Receipt) -> None:
+def remember(store: Store, run_id: str, receipt: Receipt) -> None:
+    """Note a receipt beside its staged file, so that the file need not be hashed again."""
     with suppress(StoreError, OSError):  # advisory: the footer holds all of it but the digest
         store.replace(_note(run_id, receipt.slice_id), receipt.to_json().encode())
 

@@ -171,7 +171,7 @@ def _unmarked(window: Window, raw: pa.RecordBatch, form: Csv) -> Window:
     if not marked.any():
         return window
     found = np.flatnonzero(marked)
-    lines = raw.take(pa.array(found)).to_pydict().values()
+    lines = raw.take(pa.array(found, pa.int64())).to_pydict().values()
     texts = (marks.restored(_line(fields, form)) for fields in zip(*lines, strict=True))
     bad = [Rejected(row, text, _ENCODING) for row, text in zip(window.positions[found].tolist(), texts, strict=True)]
     return Window(*_kept(window, ~marked), tuple(sorted((*window.rejected, *bad), key=lambda line: line.row)))

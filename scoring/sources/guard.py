@@ -1,4 +1,5 @@
-"""The one place where errors of foreign readers become SourceError: one line, no path (the caller knows it), no traceback.
+"""The one place where errors of foreign readers become SourceError: one line, no path (the caller knows it), no
+traceback, no value of the data.
 
 Also holds a file to the version it had when it was listed: rows of two versions must never be mixed.
 """
@@ -9,23 +10,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from scoring.errors import InputChangedError, ScoringError, SourceError
+from scoring.errors import InputChangedError, ScoringError, SourceError, told
 from scoring.types import Fragment
 
 _PASS = (ScoringError, KeyboardInterrupt, SystemExit, GeneratorExit)
-_REASON_LENGTH = 300
 
 
 def version(status: os.stat_result) -> str:
     """What changes when the content may have."""
     return f"{status.st_size}-{status.st_mtime_ns}"
-
-
-def reason(error: BaseException) -> str:
-    """The first line of an error, free of control characters, at most 300 characters."""
-    lines = str(error).strip().splitlines()
-    text = "".join(c for c in (lines[0] if lines else "") if c.isprintable())
-    return text[:_REASON_LENGTH] or type(error).__name__
 
 
 @contextmanager
@@ -39,7 +32,7 @@ def translated() -> Iterator[None]:
     except _PASS:
         raise
     except BaseException as error:
-        raise SourceError(reason(error)) from None
+        raise SourceError(told(error)) from None
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -33,8 +33,8 @@ def restored(text: str) -> str:
 
 def rows(batch: pa.RecordBatch) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Which rows of a batch of string columns have a mark in any column; bool (rows,)."""
-    hits = [pc.fill_null(pc.match_substring_regex(column, _PAIR), False) for column in batch.columns]
-    return np.logical_or.reduce([hit.to_numpy(zero_copy_only=False) for hit in hits])
+    hits = [pc.match_substring_regex(cast(Any, column), _PAIR).fill_null(False) for column in batch.columns]
+    return np.asarray(np.logical_or.reduce([hit.to_numpy(zero_copy_only=False) for hit in hits]), np.bool_)
 
 
 def _mark(error: UnicodeError) -> tuple[str, int]:

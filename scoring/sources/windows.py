@@ -20,9 +20,10 @@ def describe(schema: pa.Schema) -> str:
     Raises:
         SourceError: two columns have one name, so that a name does not say which is meant.
     """
-    twice = [name for name, count in Counter(schema.names).items() if count > 1]
-    if twice:
-        raise SourceError(f"duplicate column names: {', '.join(map(repr, twice[:5]))}")
+    count = Counter(schema.names)
+    twice = [str(place) for place, name in enumerate(schema.names, start=1) if count[name] > 1]
+    if twice:  # where, not which: the header line of a file without one is a row of data
+        raise SourceError(f"duplicate column names: columns {', '.join(twice[:6])}")
     return str(schema.to_string(show_field_metadata=False, show_schema_metadata=False))
 
 

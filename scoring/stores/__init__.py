@@ -49,14 +49,20 @@ class Store(Protocol):
         """Names of the folders directly below a folder, sorted."""
         ...
 
-    def replace(self, key: str, data: bytes) -> None:
-        """Overwrite. For advisory files only (progress, record): nothing that decides may be written with it."""
+    def replace(self, key: str, data: bytes | Path) -> None:
+        """Overwrite in one step; durably, if it comes as a file. For advisory objects (progress, record), and for erasure, which
+        alone may take content away and holds the lock: nothing else that decides may be written with it.
+        """
         ...
 
     def remove(self, key: str) -> None: ...
 
     def copy(self, key: str, to: str) -> None:
         """Give an immutable object a second name; nothing happens if that name is taken."""
+        ...
+
+    def private(self, prefix: str) -> None:
+        """Keep a folder from other users, where the store has folders and users."""
         ...
 
     def spool(self, name: str) -> Path:

@@ -84,12 +84,16 @@ class LocalStore:
         except (FileNotFoundError, NotADirectoryError):
             return ()
 
-    def replace(self, key: str, data: bytes) -> None:
+    def replace(self, key: str, data: bytes | Path) -> None:
         target = self.path(key)
-        own = self._written(data)
+        own = data if isinstance(data, Path) else self._written(data)
         try:
+            if own is data:  # what is handed over as a file must last; what is advisory need not
+                sync(own)
             self.folder(target.parent)
             os.replace(own, target)
+            if own is data:
+                sync(target.parent)
         finally:
             own.unlink(missing_ok=True)
 
@@ -131,6 +135,11 @@ class LocalStore:
         self.folder(path.parent)
         path.mkdir(exist_ok=True)
         sync(path.parent)
+
+    def private(self, prefix: str) -> None:
+        path = self.path(prefix)
+        self.folder(path)
+        path.chmod(0o700)
 
     def spool(self, name: str) -> Path:
         folder = self.path(_SPOOL)

@@ -82,7 +82,7 @@ class ObjectStore:
         names = (path.rstrip("/").rsplit("/", 1)[-1] for path in found)
         return tuple(sorted(name for name in names if not hidden(name)))
 
-    def replace(self, key: str, data: bytes) -> None:
+    def replace(self, key: str, data: bytes | Path) -> None:
         self._again(key, lambda: obstore.put(self._inner, checked(key), data))
 
     def remove(self, key: str) -> None:
@@ -95,6 +95,9 @@ class ObjectStore:
         """Server-side. The target's name says which object it is a copy of, so that doing it twice changes nothing."""
         if not self.exists(to):
             self._again(key, lambda: obstore.copy(self._inner, checked(key), checked(to)))
+
+    def private(self, prefix: str) -> None:
+        """Nothing: who may read a bucket is said there."""
 
     def spool(self, name: str) -> Path:
         if self._spool is None:

@@ -1,8 +1,8 @@
 """Drift: the rows of a partition beside the baseline's. Pure; what is found is a Finding, and a Check where it matters.
 
 A column has drifted if the effect is over a floor and significant. The floor: PSI beyond chance of `psi_warn` (0.1, the usual rule
-of thumb), or `moved` beyond chance (0.02): two rows in a hundred crossed an edge. PSI alone is deaf to what matters: a shift of 0.1 standard
-deviations has a PSI of 0.01, and moves 4 rows in 100. Significance: see `scoring/watch/evidence.py`. Effects under their floor are
+of thumb), or `moved` beyond chance (0.02): two rows in a hundred crossed an edge. PSI alone is deaf to what matters: a shift of
+0.1 standard deviations has a PSI of 0.01, and moves 4 rows in 100. Significance: see `scoring/watch/evidence.py`. Effects under their floor are
 not tested (their p value is null), which can only make Benjamini-Hochberg stricter. Fewer than `min_rows` rows: skip, never pass.
 """
 
@@ -29,7 +29,9 @@ _ODD = ("nan", "inf", "ninf")
 
 @dataclass(frozen=True)
 class Finding:
-    """One comparison. `value` is the effect, held against `threshold`, the floor with what chance gives on average; `rows` what it was computed from; `words` say it."""
+    """One comparison. `value` is the effect, held against `threshold`, the floor with what chance gives on average; `rows` what it
+    was computed from; `words` say it.
+    """
 
     family: Family
     column: str

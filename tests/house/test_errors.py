@@ -35,3 +35,34 @@ def test_exit_codes_are_those_promised(cls):
     assert issubclass(cls, errors.ScoringError)
     assert cls.exit_code in (64, 65, 69, 70, 75, 77, 78)
     assert issubclass(cls, errors.TemporaryError) <= (cls.exit_code == 75)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("CSV conversion error to double: invalid value 'Alice'", "CSV conversion error to double: invalid value …"),
+        (
+            "Could not convert 'O'Brien' with type str: tried to convert to double",
+            "Could not convert … with type str: tried to convert to double",
+        ),
+        ("CSV parse error: Expected 3 columns, got 4: Alice,Smith,1,2", "CSV parse error: Expected 3 columns, got 4: …"),
+        ("Couldn't deserialize thrift: 'Alice", "Couldn't deserialize thrift: …"),
+        ("Integer value 45 not in range: 0 to 9", "Integer value … not in range: 0 to 9"),
+        (
+            "date64[day] 1650000000001 does not represent a whole number of days",
+            "date64[day] … does not represent a whole number of days",
+        ),
+        ("Parquet magic bytes not found in footer.\nmore", "Parquet magic bytes not found in footer."),
+        ("", "ValueError"),
+    ],
+)
+def test_foreign_errors_are_told_without_values(said, told):
+    assert errors.told(ValueError(said)) == told
+
+
+def test_a_bug_is_told_with_its_place():
+    try:
+        int("Alice")
+    except ValueError as error:
+        found = errors.bug(error)
+    assert re.fullmatch(r"ValueError: invalid literal for int\(\) with base 10: … \(test_errors\.py:\d+\)", found)

@@ -127,7 +127,7 @@ def test_a_bug_is_one_line_and_a_file(words, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", f"{tmp_path}/logs")
     done = command("plan", *words, f"workspace={tmp_path}/w", "source.kind=own.broken")
     assert (done.returncode, done.stdout) == (70, "")
-    assert done.stderr.startswith("scoring: internal error: Panic: out of. Details: ")
+    assert done.stderr.startswith("scoring: internal error: Panic: out of (broken.py:2). Details: ")
     assert len(done.stderr.splitlines()) == 1
     (log,) = (tmp_path / "logs").iterdir()
     assert str(log) in done.stderr
