@@ -112,7 +112,7 @@ def _workspace(store: Store, search: Finder, pseudonym: str, ledger: Ledger, sit
     def say(key: str, before: str, after: str, rows: int) -> None:
         erasures.note(store, pseudonym, key, before, after, rows)
 
-    eraser = Eraser(store, search, say, sites)
+    eraser = Eraser(store, search, say, lambda: ledger.head, sites)
     eraser.runs()
     for manifest in eraser.partitions():
         announce(store, ledger, manifest)

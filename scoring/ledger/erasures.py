@@ -28,6 +28,15 @@ def notes(store: Store, pseudonym: str) -> list[dict[str, Any]]:
     return sorted(found, key=lambda entry: (entry["place"], entry["before"]))
 
 
+def replaced(store: Store) -> dict[str, set[str]]:
+    """Digest of a file -> digests of what erasures made of it, "" where nothing is left."""
+    steps: dict[str, set[str]] = {}
+    for key in store.list(_FILES):
+        entry = json.loads(store.get(key))
+        steps.setdefault(entry["before"], set()).add(entry["after"])
+    return steps
+
+
 def rewritten(store: Store, path: str, before: str, after: str) -> None:
     """An input file is about to get another version."""
     seq = len(list(store.list(_INPUTS))) + 1

@@ -34,10 +34,12 @@ _Say = Callable[[str, str, str, int], None]  # key, digest before, digest after,
 
 
 class Eraser:
-    """`say` is told of each file before it is replaced, `sites` where we are (fault drills)."""
+    """`say` is told of each file before it is replaced, `head` gives the ledger's head, `sites` is told where we are (drills)."""
 
-    def __init__(self, store: Store, search: Search, say: _Say, sites: _Sites = lambda site: None) -> None:
-        self._store, self._search, self._say, self._sites = store, search, say, sites
+    def __init__(
+        self, store: Store, search: Search, say: _Say, head: Callable[[], dict[str, Any]] = dict, sites: _Sites = lambda site: None
+    ) -> None:
+        self._store, self._search, self._say, self._head, self._sites = store, search, say, head, sites
 
     def runs(self) -> None:
         """Staged files, the quarantine files that they name, and what lost attempts left."""
@@ -147,7 +149,8 @@ class Eraser:
         tag = digest([before.run_id, before.fingerprint, version])[:6]
         shown = tuple(replace(file, path=f"{file.path.rpartition('-')[0]}-{tag}.parquet") for file in shown)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        after = replace(before, version=version, files=shown, quarantine=bad, counts=counts, created=now)
+        facts: dict[str, Any] = {"counts": counts, "created": now, "ledger": self._head(), "override": None}
+        after = replace(before, version=version, files=shown, quarantine=bad, **facts)
         self._publish(after)
         return after
 

@@ -155,6 +155,7 @@ def test_a_file_without_the_subject_is_not_scored(place, tmp_path):
     data = tmp_path / "data"
     data.mkdir()
     pq.write_table(people.rows(0).drop_columns(["email"]), data / "a.parquet")
+    pq.write_table(people.rows(0).slice(0, 0), data / "b.parquet")
     record = score(place, tmp_path / "w", source__path=str(data), contract__privacy__suppress=opted_out(tmp_path, 1))
     assert record.rows["scored"] == 0
     assert record.bad_files[0].reason == "missing columns: email"
