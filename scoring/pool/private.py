@@ -109,8 +109,9 @@ def _abandoned(folder: Path) -> Iterator[bool]:
 
 
 def _writing_in(folder: str, among: Iterable[psutil.Process]) -> list[psutil.Process]:
-    """Processes of this user that have a file of Ray's in the folder open to write. Whatever they call themselves, each of Ray's has
-    its log there; nobody has who only looks.
+    """Processes of this user that have a file of Ray's in the folder open to write.
+
+    Each of Ray's has its log there, whatever it calls itself; nobody has who only looks.
     """
     below = f"{folder}/{_RAY}/"
     found = []

@@ -14,6 +14,7 @@ from scoring.errors import SourceError
 from scoring.settings import Source
 from scoring.sources import Footer, Window
 from scoring.sources.guard import translated, unchanged
+from scoring.sources.ipc_lengths import lengths
 from scoring.sources.windows import chosen, describe, windows
 from scoring.types import File, Fragment
 
@@ -31,10 +32,8 @@ def footer(file: File, settings: Source) -> Footer:
             with pa.ipc.open_stream(source) as stream:
                 return Footer(describe(stream.schema), None, stream.schema)
         with pa.ipc.open_file(source) as whole:
-            schema = whole.schema
-        source.seek(0)
-        with pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=_cheapest(schema))) as thin:
-            groups = tuple(thin.get_batch(i).num_rows for i in range(thin.num_record_batches))
+            schema, count = whole.schema, whole.num_record_batches
+            groups = lengths(source, count)
         return Footer(describe(schema), groups, schema)
 
 
@@ -71,9 +70,3 @@ def _is_file(source: pa.NativeFile) -> bool:
     if start.startswith(_FEATHER_1_MAGIC):
         raise SourceError("Feather version 1 is not supported: write it again as Arrow IPC (Feather version 2)")
     return bool(start.startswith(_FILE_MAGIC))
-
-
-def _cheapest(schema: pa.Schema) -> list[int]:
-    """One field that is cheap to load: the length of a batch is all that is asked."""
-    fixed = (i for i, kind in enumerate(schema.types) if pa.types.is_primitive(kind))
-    return [next(fixed, 0)] if len(schema) else []

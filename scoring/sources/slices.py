@@ -22,6 +22,7 @@ from scoring.sources.guard import translated
 from scoring.types import File, Fragment, Partition, Slice
 
 _TEXT_ROW_BYTES = 100  # rows of a file without a footer are guessed by its size, to fill slices evenly
+_MOST_ROWS = 1 << 40  # of a file: a damaged footer must not make counts overflow
 _MOST_FRAGMENTS = 256  # of a slice: it must stay small to send, and the first must not wait for thousands of tiny files
 
 
@@ -72,6 +73,8 @@ def _examine(kind: Any, file: File, settings: Source, copies: _Copies | None) ->
     try:
         with translated():
             footer: Footer = kind.footer(file, settings)
+            if (footer.rows or 0) > _MOST_ROWS:
+                raise SourceError(f"the footer promises {footer.rows:,} rows")
             original = copies.original(file, footer) if copies else None
     except ConfigError:
         raise

@@ -94,22 +94,25 @@ def _decompressed(source: pa.NativeFile) -> pa.NativeFile:
     return source
 
 
-def chunks_of_lines(stream: Stream) -> Iterator[list[bytes]]:
-    """Lines without their line ends, some MB at a time.
+def blocks_of_lines(stream: Stream) -> Iterator[bytes]:
+    """Whole lines, some MB at a time, without the last line end of a block, and without the byte order mark of a file.
 
     Raises:
         SourceError: a line is longer than 64 MiB.
     """
     rest: list[bytes] = []
-    length = 0
+    length, first = 0, True
     while data := stream.read(_CHUNK_BYTES):
-        first, *lines = data.split(b"\n")
-        rest.append(first)
-        length += len(first)
-        if length > _LONGEST_LINE:
+        if first:
+            data, first = data.removeprefix(codecs.BOM_UTF8), False
+        head, end, tail = data.rpartition(b"\n")
+        length += len(head) if end else len(tail)
+        if length > _LONGEST_LINE and b"\n" not in head:
             raise SourceError(f"a line is longer than {_LONGEST_LINE >> 20} MiB")
-        if lines:
-            yield [b"".join(rest), *lines[:-1]]
-            rest, length = [lines[-1]], len(lines[-1])
+        if end:
+            yield b"".join((*rest, head))
+            rest, length = [tail], len(tail)
+        else:
+            rest.append(tail)
     if length:
-        yield [b"".join(rest)]
+        yield b"".join(rest)
