@@ -2,9 +2,10 @@
 
     make drift-table            or: python benchmarks/drift_table.py --partitions 2000
 
-False alarms: partitions without drift are drawn as counts (multinomial draws are an exact simulation of binned rows; the bins'
-true shares are drawn as spacings of order statistics, since edges are estimated from training rows), and judged by the decision that
-runs use. Power: rows are drawn, counted by the Tally of the lane and judged among 19 columns without drift; the cause must be named.
+False alarms: partitions without drift are drawn as counts (multinomial draws are an exact simulation of binned rows; the true
+shares of the bins are drawn as spacings of order statistics, since edges are estimated from training rows), and judged by the
+decision that runs use. Power: rows are drawn, counted by the Tally of the lane and judged among 19 columns without drift; the
+cause must be named.
 """
 
 from __future__ import annotations
@@ -136,12 +137,12 @@ def _constant(columns: dict[str, np.ndarray], rng: Rng) -> None:
 
 
 CASES: tuple[tuple[str, int, str, str, Callable[[dict[str, np.ndarray], Rng], None]], ...] = (
-    ("shift of 0.1 σ", 100_000, "n0", "shift", _shift(0.1)),
-    ("shift of 0.5 σ", 1_000, "n0", "shift", _shift(0.5)),
+    ("shift of 0.1 sd", 100_000, "n0", "shift", _shift(0.1)),
+    ("shift of 0.5 sd", 1_000, "n0", "shift", _shift(0.5)),
     ("5 points more nulls (5 % → 10 %)", 1_000, "n0", "null burst", _burst),
     ("5 points more nulls (5 % → 10 %)", 10_000, "n0", "null burst", _burst),
-    ("unit: × 100", 300, "l0", "unit", _unit),
-    ("unit: × 100", 1_000, "l0", "unit", _unit),
+    ("unit: x 100", 300, "l0", "unit", _unit),
+    ("unit: x 100", 1_000, "l0", "unit", _unit),
     ("category renamed (9 % of rows)", 1_000, "c0", "renamed", _rename),
     ("constant column", 100, "l0", "constant", _constant),
 )

@@ -221,6 +221,6 @@ def fitted(baseline: Baseline | None, declared: Mapping[str, Column], outputs: S
 
 
 def span(keys: Iterable[str]) -> tuple[str, ...]:
-    """The first and the last of the partitions."""
+    """The first and the last of the partitions; the only one once."""
     ordered = sorted(set(keys))
-    return (ordered[0], ordered[-1]) if ordered else ()
+    return tuple(dict.fromkeys(ordered[:1] + ordered[-1:]))

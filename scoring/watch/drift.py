@@ -1,9 +1,10 @@
 """Drift: the rows of a partition beside the baseline's. Pure; what is found is a Finding, and a Check where it matters.
 
 A column has drifted if the effect is over a floor and significant. The floor: PSI beyond chance of `psi_warn` (0.1, the usual rule
-of thumb), or `moved` beyond chance (0.02): two rows in a hundred crossed an edge. PSI alone is deaf to what matters: a shift of
-0.1 standard deviations has a PSI of 0.01, and moves 4 rows in 100. Significance: see `scoring/watch/evidence.py`. Effects under their floor are
-not tested (their p value is null), which can only make Benjamini-Hochberg stricter. Fewer than `min_rows` rows: skip, never pass.
+of thumb), or `moved` beyond chance (0.02): two rows in a hundred crossed an edge. PSI alone is deaf to what matters: a shift of 0.1
+standard deviations has a PSI of 0.01, and moves 4 rows in 100. Significance: see `scoring/watch/evidence.py`. Effects under their
+floor are not tested (their p value is null), which can only make Benjamini-Hochberg stricter. Fewer than `min_rows` rows: skip,
+never pass.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ _ODD = ("nan", "inf", "ninf")
 
 @dataclass(frozen=True)
 class Finding:
-    """One comparison. `value` is the effect, held against `threshold`, the floor with what chance gives on average; `rows` what it
-    was computed from; `words` say it.
+    """One comparison. `value` is the effect, held against `threshold`: the floor, and what chance gives on average. `rows` is what
+    it was computed from; `words` say direction and size.
     """
 
     family: Family

@@ -106,6 +106,12 @@ def test_a_baseline_is_no_part_of_the_model(place, tmp_path):
     assert "date=2026-01-02" in verb.render(made)
 
 
+def test_a_baseline_of_one_file(place, tmp_path):
+    pq.write_table(table(500, 5), tmp_path / "all.parquet")
+    made, _ = verb.command(words("baseline", [str(tmp_path / "all.parquet"), f"bundle={place / 'bundle'}", f"out={tmp_path / 'b.json'}"]))
+    assert (made.rows, made.keys, stored.read(tmp_path / "b.json").keys) == (500, ("all",), ("all",))
+
+
 def test_a_shifted_day_is_told_and_the_day_before_is_not(place, tmp_path):
     record = score(job(place, tmp_path))
     assert [p.status for p in record.partitions] == ["published", "published-with-warnings"]

@@ -24,7 +24,7 @@ def baseline() -> Baseline:
 
 
 def test_false_alarms_stay_at_the_stated_rate():
-    """The table of docs/drift.md, smaller: 600 partitions; more than 14 alarms would be chance once in 1,000 if the rate were 1 %."""
+    """The table of docs/drift.md, smaller: 600 partitions; at a rate of 1 % more than 14 alarms come once in 2,000 times."""
     rng = np.random.default_rng(3)
     alarms = sum(false_alarms(rng, 60_000, rows, 150) * 150 for rows in (100, 1_000, 30_000, 1_000_000))
     assert alarms <= 14
