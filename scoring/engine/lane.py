@@ -60,7 +60,7 @@ class EngineLane:
         self._faults.hit("lane.start")
         on_cuda = kind == "gpu" and job.hardware.device != "simulated"
         self._model = load(job.model.bundle, "cuda" if on_cuda else "cpu", job.model.module)
-        self._rules = compile_rules({**self._model.inputs, **job.contract.columns}, job.contract.coerce)
+        self._rules = compile_rules({**self._model.inputs, **job.contract.columns}, job.contract.coerce, job.contract.rules)
         device = open_device(self._model, job.hardware, self._faults) if kind == "gpu" else Device(self._model, self._faults)
         self._budget = recall.opened(self._store, self._model.digest, device.name, job.engine.batch)
         self._scorer = Scorer(device, self._stand_in, self._budget, job.engine.fallback)

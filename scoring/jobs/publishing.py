@@ -9,12 +9,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 
 from scoring.engine.faults import Faults
 from scoring.ledger.account import Account, rows, total
 from scoring.ledger.chain import Ledger
+from scoring.release.contract import contract_checks, together
+from scoring.release.costs import Costs
 from scoring.release.gate import checks, decide, fallback_rows
 from scoring.settings import Job
+from scoring.sinks.keys import duplicates
 from scoring.sinks.publish import Identity, Manifest, publish
 from scoring.stores import Store
 from scoring.types import Check, Counts, Partition, PartitionRecord, Receipt, Slice
@@ -44,6 +48,8 @@ class Publishing:
         self._sites = Faults(job.engine.faults).hit
         self._open: dict[str, _Open] = {}
         self._lock = threading.Lock()
+        self._began = datetime.now(UTC)
+        self.costs = Costs()
 
     def begin(self, partition: Partition) -> None:
         with self._lock:
@@ -66,6 +72,7 @@ class Publishing:
             waiting = self._open[receipt.partition]
             waiting.receipts[receipt.slice_id] = receipt
         self._account.add(receipt)
+        self.costs.add(receipt.found.mix)
         if waiting.complete:
             self._publish(waiting)
 
@@ -101,7 +108,14 @@ class Publishing:
         lost = [bad for receipt in receipts for bad in receipt.bad_files]
         fallen = sum(fallback_rows(receipt.routes, self._meant) for receipt in receipts)
         most = self._job.engine.fallback.max_share
-        return checks(waiting.partition.key, counts, lost, fallen, self._job.release, most, waiting.promised)
+        budget = checks(waiting.partition.key, counts, lost, fallen, self._job.release, most, waiting.promised)
+        return (*budget, *self._contract(waiting.partition.key, receipts))
+
+    def _contract(self, key: str, receipts: Sequence[Receipt]) -> tuple[Check, ...]:
+        contract = self._job.contract
+        keys = [receipt.found.keys for receipt in receipts if receipt.found.keys]
+        twice = duplicates(self._store, keys) if contract.unique else None
+        return contract_checks(key, contract, together(receipts), twice, self._began)
 
     def _hold(self, waiting: _Open, counts: Counts, verdicts: Sequence[Check]) -> None:
         """Nothing goes out; the staged files stay, and the ledger says why."""

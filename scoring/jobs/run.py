@@ -55,6 +55,7 @@ def run(job: Job, config: str, watcher: Watcher, should_stop: Callable[[], str |
         probe(store)  # not before: whoever holds the lock sweeps the spool
         prepared = prepare(job, store)
         store.sweep()
+        job = replace(job, contract=prepared.contract)
         ledger = Ledger(store)
         for manifest in published(store):  # what a crash may have left between a manifest and its public folder
             repair(store, manifest)
@@ -138,6 +139,7 @@ class _Run:
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             message=outcome.message,
             cause=outcome.kind,
+            costs=self._publishing.costs.strongest(),
         )
         fresh = self._account.counts.total - self._resumed_rows
         scoring_s = ended - (self._first_ready or self._began)

@@ -19,9 +19,10 @@ import pyarrow.parquet as pq
 
 from scoring.errors import ConfigError, StoreError
 from scoring.settings import Sink
+from scoring.sinks import keys as key_files
 from scoring.sinks.spool import Spool, storable
 from scoring.stores import Store, sha256_of
-from scoring.types import BadFile, Receipt, Slice, StagedFile
+from scoring.types import BadFile, Findings, Receipt, Slice, StagedFile
 
 RECEIPT = "scoring.receipt"
 CONSTANTS = ("model_version", "run_id")
@@ -33,6 +34,7 @@ _MARK_TYPES: dict[str, pa.DataType] = {
     "_reasons": pa.list_(pa.string()),
     "_run_id": pa.string(),
 }
+_NOTHING = Findings()
 _MARKS = pa.schema(_MARK_TYPES)
 
 
@@ -123,16 +125,17 @@ class StagedWriter:
         for spool in (self._scores, *self._rejects.values()):
             spool.flush()
 
-    def commit(self, **facts: Any) -> Receipt:
-        """Create the staged file; `facts` are the remaining fields of the receipt. Returns the receipt that counts: another
-        attempt's, if that came first.
+    def commit(self, found: Findings = _NOTHING, keys: np.ndarray[Any, Any] | None = None, **facts: Any) -> Receipt:
+        """Create the staged file; `facts` are the remaining fields of the receipt, `keys` the sorted keys of the rows. Returns the
+        receipt that counts: another attempt's, if that came first.
 
         Raises:
             StoreError, OSError: it may have been created nevertheless; `find` tells.
         """
         self._sites("stage.before_quarantine")
         kept = tuple(self._keep(n, spool) for n, spool in enumerate(self._rejects.values()))
-        receipt = Receipt(self._work.id, self._work.partition, self._attempt, quarantine=kept, **facts)
+        found = replace(found, keys=self._keep_keys(keys))
+        receipt = Receipt(self._work.id, self._work.partition, self._attempt, quarantine=kept, found=found, **facts)
         path, key = self._close(receipt), key_of(self._run_id, self._work.id)
         counted = replace(receipt, scores=StagedFile(key, receipt.counts.scored, path.stat().st_size, sha256_of(path)))
         self._sites("stage.before_link")
@@ -142,7 +145,7 @@ class StagedWriter:
         if won:
             _remember(self._store, self._run_id, counted)
             return counted
-        return self._yield_to_winner(kept)
+        return self._yield_to_winner((*kept, *((found.keys,) if found.keys else ())))
 
     def abort(self) -> None:
         """Remove what was spooled; nothing of it was ever visible."""
@@ -175,9 +178,19 @@ class StagedWriter:
         self._rejects[batch.schema].write(storable(batch))
 
     def _keep(self, n: int, spool: Spool) -> StagedFile:
-        path = spool.close({})
         key = f"runs/{self._run_id}/quarantine/{self._work.id}.{self._attempt}.{n}.parquet"
-        staged = StagedFile(key, spool.rows, path.stat().st_size, sha256_of(path))
+        return self._create(key, spool.close({}), spool.rows)
+
+    def _keep_keys(self, keys: np.ndarray[Any, Any] | None) -> StagedFile | None:
+        if keys is None or not len(keys):
+            return None
+        path = self._store.spool(f"{self._work.id}.{self._attempt}.k")
+        key_files.write(path, keys)
+        return self._create(f"runs/{self._run_id}/keys/{self._work.id}.{self._attempt}.parquet", path, len(keys))
+
+    def _create(self, key: str, path: Path, rows: int) -> StagedFile:
+        """An immutable file of this attempt, durable when this returns."""
+        staged = StagedFile(key, rows, path.stat().st_size, sha256_of(path))
         if not self._store.put(key, path):
             raise StoreError(f"{key} is there already: attempt {self._attempt} is not a name of its own.")
         return staged

@@ -35,11 +35,15 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Window:
-    """Rows read together. `positions` int64 (rows,): ascending places of the rows in the file; `rejected` lines fill gaps."""
+    """Rows read together. `positions` int64 (rows,): ascending places of the rows in the file; `rejected` lines fill gaps.
+
+    `ignored` names columns that the file has and nobody asked for.
+    """
 
     batch: pa.RecordBatch
     positions: np.ndarray[Any, np.dtype[np.int64]]
     rejected: tuple[Rejected, ...] = ()
+    ignored: tuple[str, ...] = ()
 
 
 class Kind(Protocol):

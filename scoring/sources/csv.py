@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import IO, Any, Literal, cast
 
 import numpy as np
@@ -21,7 +22,7 @@ from scoring.settings import Csv, Source
 from scoring.sources import Footer, Rejected, Window
 from scoring.sources.guard import translated, unchanged
 from scoring.sources.stream import Stream
-from scoring.sources.windows import chosen, describe
+from scoring.sources.windows import chosen, describe, ignored
 from scoring.types import File, Fragment
 
 SUFFIXES = tuple(f"{kind}{packed}" for kind in (".csv", ".tsv") for packed in ("", ".gz", ".zst"))
@@ -47,13 +48,14 @@ def read(fragment: Fragment, columns: Sequence[str] | None, window_rows: int, se
     with unchanged(fragment), Stream(fragment.path, form.encoding) as stream:
         names = _names(fragment.path, form)
         wanted = chosen(names, columns)
+        extra = ignored(names, wanted)
         rejects: list[Rejected] = []
         position = fragment.first_row
         for batch in _batches(stream, names, wanted, form, rejects):
             for start in range(0, batch.num_rows, window_rows):
                 window = _window(_finished(batch.slice(start, window_rows), wanted, form), position, rejects)
                 position = int(window.positions[-1]) + 1
-                yield window
+                yield replace(window, ignored=extra)
         if rejects:
             nothing = pa.RecordBatch.from_pylist([], schema=_schema(wanted))
             yield Window(nothing, np.empty(0, np.int64), tuple(rejects))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ SUFFIXES = tuple(f"{kind}{packed}" for kind in (".jsonl", ".ndjson") for packed 
 
 _EXACT = 1 << 53  # integers up to here are exact as float64
 _INT64 = 1 << 63
+_MOST_EXTRA = 1_000  # names of keys that nobody wants
 
 
 def footer(file: File, settings: Source) -> Footer:
@@ -42,13 +44,13 @@ def read(fragment: Fragment, columns: Sequence[str] | None, window_rows: int, se
     """
     with unchanged(fragment):
         with Stream(fragment.path) as stream:
-            types = _types(stream, None if columns is None else set(columns))
+            types, extra = _types(stream, None if columns is None else set(columns))
         position = fragment.first_row
         with Stream(fragment.path) as stream:
             for lines in chunks_of_lines(stream):
                 good, bad = _parsed(lines, position)
                 position += len(good) + len(bad)
-                yield from _windows(good, bad, types, window_rows)
+                yield from (replace(window, ignored=extra) for window in _windows(good, bad, types, window_rows))
 
 
 def _windows(good: dict[int, dict[str, Any]], bad: list[Rejected], types: dict[str, _Type], window_rows: int) -> Iterator[Window]:
@@ -113,13 +115,16 @@ class _Type:
         return pa.array([v if v is None or type(v) is str else json.dumps(v, ensure_ascii=False) for v in values], pa.string())
 
 
-def _types(stream: Stream, columns: set[str] | None) -> dict[str, _Type]:
-    """Types of the wanted keys, in the order of their first appearance."""
+def _types(stream: Stream, columns: set[str] | None) -> tuple[dict[str, _Type], tuple[str, ...]]:
+    """Types of the wanted keys, in the order of their first appearance; and keys that nobody wants, up to a bound."""
     types: dict[str, _Type] = {}
+    extra: set[str] = set()
     for lines in chunks_of_lines(stream):
         rows = list(_parsed(lines, 0)[0].values())
         names = dict.fromkeys(name for row in rows for name in row)
         for name in names:
             if columns is None or name in columns:
                 types.setdefault(name, _Type()).see([row.get(name) for row in rows])
-    return types
+            elif len(extra) < _MOST_EXTRA:
+                extra.add(name)
+    return types, tuple(sorted(extra))
