@@ -228,7 +228,7 @@ def _report(found: Any, render: Callable[[Any], str], as_json: bool) -> int:
 
 def _added(override: str) -> str:
     """Columns, rules and limits of a contract are the user's names: they are added, not overridden."""
-    return f"++{override}" if override.startswith(("contract.columns.", "contract.rules.", "contract.limits.")) else override
+    return f"++{override}" if re.match(r"contract\.(columns|rules|limits)[.=]", override) else override
 
 
 def _explained(error: Exception) -> str:

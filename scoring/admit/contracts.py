@@ -46,7 +46,7 @@ def check(contract: Contract, rules: Rules) -> None:
     for name in contract.unique:
         if name not in names:
             raise ConfigError(f"contract.unique: {name!r} is no declared column. Declare it in contract.columns.")
-    if contract.freshness_hours is not None and time_column(contract) is None:
+    if time_column(contract) is None and contract.freshness_hours is not None:
         raise ConfigError("contract.freshness_hours needs a column with role: time.")
     for rule in rules.columns:
         timely = pa.types.is_date(rule.type) or pa.types.is_timestamp(rule.type)

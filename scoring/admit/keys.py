@@ -78,6 +78,8 @@ def _words(column: Array) -> list[Words]:
         return _text_words(column)
     if pa.types.is_boolean(column.type):
         return [mask_of(column).astype(np.uint64)]
+    if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
+        column = column.view(pa.int32() if pa.types.is_date(column.type) else pa.int64())
     raw = raw_slots(column)
     if raw.dtype.kind == "f":
         return [(raw.astype(np.float64) + 0.0).view(np.uint64)]  # one zero, whatever its sign

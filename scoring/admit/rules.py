@@ -23,6 +23,7 @@ from scoring.admit.ranges import Bounds, faults
 from scoring.errors import ConfigError, SourceError
 from scoring.settings import Column, Level, RowRule
 
+_NAMES = {"double": "float64", "float": "float32", "halffloat": "float16"}  # as a contract spells them
 _NO_VALUE = ("nan", "finite")
 Positions = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -121,7 +122,7 @@ def _sound(values: Array, faulty: list[tuple[str, Mask, Level]]) -> Array:
 def widened(found: pa.Schema, rules: Rules) -> tuple[str, ...]:
     """Columns whose numbers have another type than declared and are taken nevertheless: "x: int64, not int32"."""
     return tuple(
-        f"{rule.name}: {kind}, not {rule.type}"
+        f"{rule.name}: {_NAMES.get(str(kind), kind)}, not {_NAMES.get(str(rule.type), rule.type)}"
         for rule in rules.columns
         if (kind := found.field(rule.name).type) != rule.type and _is_number(kind) and _is_number(rule.type)
     )

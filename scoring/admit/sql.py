@@ -24,9 +24,9 @@ _FUNCTIONS = (
 )
 WORDS, FUNCTIONS = frozenset(_WORDS.split()), frozenset(_FUNCTIONS.split())
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|\.\d+)|(?P<text>'(?:[^']|'')*')|(?P<quoted>"(?:[^"]|"")+")"""
-    r"""|(?P<word>[A-Za-z_]\w*)|(?P<sign><=|>=|<>|!=|\|\||[<>=+\-*/%(),]))"""
-)
+    r"""\s*(?:(?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|\.\d+)|(?P<text>'(?:[^'\\]|'')*')|(?P<quoted>"(?:[^"\\]|"")+")"""
+    r"""|(?P<word>[A-Za-z_]\w*)|(?P<comment>--|/\*)|(?P<sign><=|>=|<>|!=|\|\||[<>=+\-*/%(),]))"""
+)  # no backslash: whether it escapes a quote is a matter of dialect, and what is text here must be text to Polars
 _COMPARISONS = {"=": "==", "==": "==", "!=": "!=", "<>": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 _OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 
@@ -79,7 +79,7 @@ def tokens(sql: str, columns: frozenset[str], where: str) -> list[Token]:
     found, place, depth = [], 0, 0
     while sql[place:].strip():
         match = _TOKEN.match(sql, place)
-        if match is None:
+        if match is None or match.lastgroup == "comment":
             _refuse(where, sql[place:].split()[0][:20])
         place, kind = match.end(), str(match.lastgroup)
         text = match[kind]
