@@ -5,7 +5,7 @@ READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench-spine bench-driver bench-memory bench-start clean
+.PHONY: help demo test test-slow lint format bench-spine bench-driver bench-memory bench-start bench-checks clean
 
 help:
 	@echo 'make demo          3 million card transactions with real dirt: made, and scored by a model fitted on the spot'
@@ -16,6 +16,7 @@ help:
 	@echo 'make bench-driver  the cost of the driver for each slice'
 	@echo 'make bench-memory  the memory of a lane after 1 and after 20 million rows'
 	@echo 'make bench-start   the time from Ray being up to the first scored rows'
+	@echo 'make bench-checks  the cost of a contract of thirty rules, beside the same run without'
 	@echo 'make clean         remove what make made, .venv too'
 
 # Torch first and by itself: a machine that has it already, or a build of its own choice, keeps it.
@@ -60,6 +61,9 @@ bench-memory: .venv/.bench
 
 bench-start: .venv/.bench
 	$(BIN)/python benchmarks/start_up.py
+
+bench-checks: .venv/.bench
+	$(BIN)/python benchmarks/checks.py
 
 clean:
 	rm -rf .venv .demo .bench .pytest_cache .ruff_cache .mypy_cache .hypothesis dist *.egg-info

@@ -47,10 +47,11 @@ class Keys:
 
 def forms(columns: Sequence[Array]) -> np.ndarray[Any, Any]:
     """int64 (rows,) or uint64 (rows, 2); rows with a null in their key are left out."""
-    there = np.logical_and.reduce([valid_of(column) for column in columns])
+    whole = not any(column.null_count for column in columns)
+    there = slice(None) if whole else np.logical_and.reduce([valid_of(column) for column in columns])
     if len(columns) == 1 and pa.types.is_integer(columns[0].type) and columns[0].type != pa.uint64():
         values = raw_slots(columns[0]).astype(np.int64, copy=False)
-        return values if there.all() else values[there]
+        return values[there]
     rows = len(columns[0])
     first, second = np.full(rows, 1, np.uint64), np.full(rows, 2, np.uint64)
     for column in columns:

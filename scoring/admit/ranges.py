@@ -17,6 +17,8 @@ import pyarrow.compute as pc
 
 from scoring.admit.coerce import Array, Mask, mask_of
 
+Span = tuple[Any, Any]
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -28,8 +30,29 @@ class Bounds:
     pattern: str | None = None
 
 
-def faults(values: Array, bounds: Bounds) -> Iterator[tuple[str, Mask]]:
-    """Name and mask of each rule that some value breaks. Null breaks none of these; NaN is not null and breaks "nan"."""
+def faults(values: Array, bounds: Bounds) -> tuple[list[tuple[str, Mask]], Span | None]:
+    """Name and mask of each rule that some value breaks, and the span of a column that breaks none of its bounds, if it was needed.
+
+    Null breaks none of these; NaN is not null and breaks "nan".
+    """
+    found = list(_of_sets(values, bounds))
+    floating = pa.types.is_floating(values.type)
+    if len(values) == values.null_count or not (floating or bounds.low is not None or bounds.high is not None):
+        return found, None
+    raw = raw_slots(values)
+    reach = span(raw)
+    if _clean(reach, bounds):
+        return found, reach
+    return [*found, *_masks(raw, values, bounds, floating)], None
+
+
+def span(raw: np.ndarray[Any, Any]) -> Span:
+    """Least and largest slot, whatever lies under nulls included; NaN if any is. An array without rows has none."""
+    with np.errstate(invalid="ignore"):
+        return raw.min(), raw.max()
+
+
+def _of_sets(values: Array, bounds: Bounds) -> Iterator[tuple[str, Mask]]:
     if bounds.allowed is not None:
         odd = mask_of(values.is_valid()) & ~mask_of(pc.is_in(values, bounds.allowed))
         if odd.any():
@@ -40,12 +63,6 @@ def faults(values: Array, bounds: Bounds) -> Iterator[tuple[str, Mask]]:
         odd = ~schema.matches(values, bounds.pattern)
         if odd.any():
             yield "pattern", odd
-    floating = pa.types.is_floating(values.type)
-    if len(values) == values.null_count or not (floating or bounds.low is not None or bounds.high is not None):
-        return
-    raw = raw_slots(values)
-    if not _clean(raw, bounds):
-        yield from _masks(raw, values, bounds, floating)
 
 
 def raw_slots(values: Array) -> np.ndarray[Any, Any]:
@@ -67,10 +84,9 @@ def valid(values: Array) -> Mask:
     return np.unpackbits(bits, count=shift + len(values), bitorder="little")[shift:].view(np.bool_)
 
 
-def _clean(raw: np.ndarray[Any, Any], bounds: Bounds) -> bool:
+def _clean(reach: Span, bounds: Bounds) -> bool:
     """True: nothing is at fault, whatever lies under nulls included. False: perhaps."""
-    with np.errstate(invalid="ignore"):
-        low, high = raw.min(), raw.max()
+    low, high = reach
     if not (math.isfinite(low) and math.isfinite(high)):
         return False
     return (bounds.low is None or bool(low >= bounds.low)) and (bounds.high is None or bool(high <= bounds.high))

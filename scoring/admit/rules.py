@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from scoring.admit import rows, schema
 from scoring.admit.coerce import Array, Mask, convert, mask_of
-from scoring.admit.ranges import Bounds, faults
+from scoring.admit.ranges import Bounds, Span, faults
 from scoring.errors import ConfigError, SourceError
 from scoring.settings import Column, Level, RowRule
 
@@ -72,6 +72,14 @@ class Admitted:
     warned: dict[str, int] = field(default_factory=dict)
 
 
+class Judged(NamedTuple):
+    """A column in its declared type; what is at fault where, and how bad that is; its span if that had to be looked at."""
+
+    values: Array
+    faulty: list[tuple[str, Mask, Level]]
+    span: Span | None
+
+
 def compile_rules(columns: Mapping[str, Column], coerce: bool, across: Mapping[str, RowRule] | None = None) -> Rules:
     """Raises: ConfigError: a type that nobody knows, a bound that does not go with the type, or SQL that is no row rule."""
     compiled = tuple(_rule(name, column) for name, column in columns.items())
@@ -90,11 +98,12 @@ def admit(batch: pa.RecordBatch, rules: Rules) -> Admitted:
     if missing:
         raise MissingColumns(missing)
     judged = {rule.name: _judge(batch.column(rule.name), rule, rules.coerce) for rule in rules.columns}
-    found = [(f"{name}:{what}", mask, level) for name, (_, faulty) in judged.items() for what, mask, level in faulty]
+    found = [(f"{name}:{what}", mask, level) for name, one in judged.items() for what, mask, level in one.faulty]
     if rules.rows.texts:
-        sound = {name: _sound(*judged[name]) for name in rules.rows.columns}
-        found += [(f"rule:{name}", mask, rules.rows.levels[name]) for name, mask in rows.broken(rules.rows, sound)]
-    good = _batch([values for values, _ in judged.values()], rules, batch.num_rows)
+        sound = {name: _sound(judged[name].values, judged[name].faulty) for name in rules.rows.columns}
+        spans = {name: one.span for name in rules.rows.columns if not (one := judged[name]).faulty and one.span is not None}
+        found += [(f"rule:{name}", mask, rules.rows.levels[name]) for name, mask in rows.broken(rules.rows, sound, spans)]
+    good = _batch([one.values for one in judged.values()], rules, batch.num_rows)
     return _split(good, found) if found else Admitted(good, None, np.empty(0, np.int64), [])
 
 
@@ -189,8 +198,7 @@ def _limits(name: str, column: Column, kind: pa.DataType) -> tuple[Any, Any]:
     raise ConfigError(f"contract.columns.{name}: min and max bind numbers, and the column is {column.dtype}.")
 
 
-def _judge(values: Array, rule: Rule, coerce: bool) -> tuple[Array, list[tuple[str, Mask, Level]]]:
-    """The column in its declared type, and what is at fault where, and how bad that is."""
+def _judge(values: Array, rule: Rule, coerce: bool) -> Judged:
     if pa.types.is_run_end_encoded(values.type):
         values = pc.call_function("run_end_decode", [values])
     if isinstance(values, pa.DictionaryArray):
@@ -198,31 +206,32 @@ def _judge(values: Array, rule: Rule, coerce: bool) -> tuple[Array, list[tuple[s
             return _judge_distinct(values, rule, coerce)
         values = values.dictionary_decode()
     nulls = [] if rule.nullable or not values.null_count else [("null", mask_of(values.is_null()), rule.level)]
-    converted, broken = _judge_values(values, rule, coerce)
-    return converted, nulls + broken
+    judged = _judge_values(values, rule, coerce)
+    return Judged(judged.values, nulls + judged.faulty, judged.span) if nulls else judged
 
 
-def _judge_values(values: Array, rule: Rule, coerce: bool) -> tuple[Array, list[tuple[str, Mask, Level]]]:
+def _judge_values(values: Array, rule: Rule, coerce: bool) -> Judged:
     done = convert(values, rule.type, coerce)
-    broken: list[tuple[str, Mask, Level]] = []
+    faulty: list[tuple[str, Mask, Level]] = []
     if done.wrong_type is not None:
-        broken.append(("type", done.wrong_type, "error"))
+        faulty.append(("type", done.wrong_type, "error"))
     if done.out_of_range is not None:
-        broken.append(("range", done.out_of_range, "error"))
-    broken += [(what, mask, "error" if what in _NO_VALUE else rule.level) for what, mask in faults(done.values, rule.bounds)]
-    return done.values, broken
+        faulty.append(("range", done.out_of_range, "error"))
+    broken, reach = faults(done.values, rule.bounds)
+    faulty += [(what, mask, "error" if what in _NO_VALUE else rule.level) for what, mask in broken]
+    return Judged(done.values, faulty, reach)
 
 
-def _judge_distinct(values: pa.DictionaryArray[Any, Any], rule: Rule, coerce: bool) -> tuple[Array, list[tuple[str, Mask, Level]]]:
+def _judge_distinct(values: pa.DictionaryArray[Any, Any], rule: Rule, coerce: bool) -> Judged:
     """As `_judge`, at a cost per distinct value. A value of the dictionary that no row has is at fault nowhere."""
-    distinct, broken = _judge_values(values.dictionary, rule, coerce)
-    spread = [(what, mask_of(pc.take(pa.array(mask), values.indices)), level) for what, mask, level in broken]
+    distinct = _judge_values(values.dictionary, rule, coerce)
+    spread = [(what, mask_of(pc.take(pa.array(mask), values.indices)), level) for what, mask, level in distinct.faulty]
     broken = [one for one in spread if one[1].any()]
     if not rule.nullable and values.null_count:
         broken.insert(0, ("null", mask_of(values.indices.is_null()), rule.level))
-    if pa.types.is_string(rule.type) and not distinct.null_count:
-        return pa.DictionaryArray.from_arrays(values.indices.cast(pa.int32()), distinct), broken
-    return distinct.take(values.indices), broken
+    if pa.types.is_string(rule.type) and not distinct.values.null_count:
+        return Judged(pa.DictionaryArray.from_arrays(values.indices.cast(pa.int32()), distinct.values), broken, None)
+    return Judged(distinct.values.take(values.indices), broken, None)
 
 
 def _batch(columns: list[Array], rules: Rules, rows: int) -> pa.RecordBatch:

@@ -7,6 +7,7 @@ nor patterns needs none of them. Column rules have the names that reasons have (
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -36,6 +37,7 @@ def schema(columns: Mapping[str, Kind], rules: Mapping[str, str]) -> Any:
         raise ConfigError(f"contract: {error}") from None
 
 
+@lru_cache(maxsize=1024)
 def expression(sql: str, name: str) -> Any:
     """A Polars expression, true or null where the row is as it should be. Raises: ConfigError: Polars does not take the SQL."""
     import polars as pl
@@ -71,8 +73,11 @@ def broken(values: Mapping[str, Array], rules: Mapping[str, str]) -> dict[str, M
     import polars as pl
 
     frame = cast(pl.DataFrame, pl.from_arrow(pa.table(dict(values))))
-    found = frame.select(expression(sql, name).fill_null(True).not_().alias(name) for name, sql in rules.items())
-    return {s.name: s.to_numpy() for s in found.iter_columns() if s.any()}
+    held = frame.select(expression(sql, name).all(ignore_nulls=True).alias(name) for name, sql in rules.items()).row(0, named=True)
+    if all(held.values()):
+        return {}
+    found = frame.select(expression(sql, name).fill_null(True).not_().alias(name) for name, sql in rules.items() if not held[name])
+    return {s.name: s.to_numpy() for s in found.iter_columns()}
 
 
 def judge(columns: Mapping[str, pa.DataType], rules: Mapping[str, str]) -> Any:

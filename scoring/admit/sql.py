@@ -43,12 +43,19 @@ class Token:
 
 
 @dataclass(frozen=True)
-class Compare:
-    """`left` and `right` are names of columns or numbers."""
+class Sum:
+    """Arithmetic: + or - or * of two terms; "abs" of the left one."""
 
     sign: str
-    left: str | float | int
-    right: str | float | int
+    left: Term
+    right: Term = 0
+
+
+@dataclass(frozen=True)
+class Compare:
+    sign: str
+    left: Term
+    right: Term
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,7 @@ class Both:
     parts: tuple[Tree, ...]
 
 
+Term: TypeAlias = "str | float | int | Sum"  # a str is the name of a column
 Tree: TypeAlias = "Compare | IsNull | Both"
 
 
@@ -111,7 +119,7 @@ def _refuse(where: str, what: str) -> NoReturn:
 
 
 def plain(words: list[Token]) -> Tree | None:
-    """The rule as comparisons of columns and numbers, NULL tests, AND, OR, NOT and BETWEEN; None if it says anything else."""
+    """The rule as comparisons of sums, NULL tests, AND, OR, NOT and BETWEEN; None if it says anything else."""
     reader = _Reader(words)
     try:
         tree = reader.either(True)
@@ -172,22 +180,41 @@ class _Reader:
         return Compare(sign if meant else _OPPOSITE[sign], left, self._operand())
 
     @staticmethod
-    def _within(value: str | float | int, low: str | float | int, high: str | float | int, inside: bool) -> Tree:
+    def _within(value: Term, low: Term, high: Term, inside: bool) -> Tree:
         signs = (">=", "<=") if inside else ("<", ">")
         return Both(inside, (Compare(signs[0], value, low), Compare(signs[1], value, high)))
 
-    def _operand(self) -> str | float | int:
-        negative = self._took("-")
+    def _operand(self) -> Term:
+        found = self._product()
+        while not self.done and (sign := self._words[self._at].word) in ("+", "-"):
+            self._at += 1
+            found = Sum(sign, found, self._product())
+        return found
+
+    def _product(self) -> Term:
+        found = self._factor()
+        while self._took("*"):
+            found = Sum("*", found, self._factor())
+        return found
+
+    def _factor(self) -> Term:
+        if self._took("-"):
+            inner = self._factor()
+            return -inner if isinstance(inner, (int, float)) else Sum("-", 0, inner)
+        if self._took("ABS"):
+            self._need("(")
+            found: Term = Sum("abs", self._operand())
+            self._need(")")
+            return found
         token = self._next()
         if token.kind == "number":
-            number = int(token.text) if token.text.isdigit() else float(token.text)
-            return -number if negative else number
-        if token.kind != "column" or negative:
+            return int(token.text) if token.text.isdigit() else float(token.text)
+        if token.kind != "column":
             raise _OtherwiseError
         return token.text
 
     @staticmethod
-    def _name(operand: str | float | int) -> str:
+    def _name(operand: Term) -> str:
         if not isinstance(operand, str):
             raise _OtherwiseError
         return operand

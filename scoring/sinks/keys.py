@@ -18,25 +18,25 @@ from scoring.errors import StoreError
 from scoring.stores import Store
 from scoring.types import StagedFile
 
+_WORTH = 64  # rows of a run, on average, that make runs worth while
 _GROUP_ROWS, _HELD_ROWS = 1 << 18, 1 << 22  # of one row group; of all blocks in memory
 Block = np.ndarray[Any, Any]
 
 
 def write(path: Path, keys: Block) -> None:
-    """`keys` int64 (rows,) or uint64 (rows, 2), ascending. Ascending integers take a byte or two each. Raises: OSError."""
-    if keys.ndim == 1:
-        pq.write_table(
-            pa.table({"key": keys}),
-            path,
-            compression="none",
-            use_dictionary=False,
-            column_encoding={"key": "DELTA_BINARY_PACKED"},
-            row_group_size=_GROUP_ROWS,
-            write_page_checksum=True,
-        )
-        return
-    table = pa.table({"key": np.ascontiguousarray(keys[:, 0]), "more": np.ascontiguousarray(keys[:, 1])})
+    """`keys` int64 (rows,) or uint64 (rows, 2), ascending. Integers that follow each other are kept as runs. Raises: OSError."""
+    if keys.ndim == 2:
+        table = pa.table({"key": np.ascontiguousarray(keys[:, 0]), "more": np.ascontiguousarray(keys[:, 1])})
+    elif len(starts := _runs(keys)) * _WORTH < len(keys):
+        table = pa.table({"key": keys[starts], "run": np.diff(starts, append=len(keys))})
+    else:
+        table = pa.table({"key": keys})
     pq.write_table(table, path, compression="none", use_dictionary=False, row_group_size=_GROUP_ROWS, write_page_checksum=True)
+
+
+def _runs(keys: Block) -> Block:
+    """Where a key does not follow the one before it."""
+    return np.append(0, np.flatnonzero(keys[1:] - keys[:-1] != 1) + 1)
 
 
 def duplicates(store: Store, files: Sequence[StagedFile]) -> int:
@@ -51,8 +51,14 @@ def duplicates(store: Store, files: Sequence[StagedFile]) -> int:
 def _blocks(store: Store, file: StagedFile, rows: int) -> Iterator[Block]:
     """(rows, 1 or 2), ascending by the first column."""
     with pq.ParquetFile(store.open_file(file.key), page_checksum_verification=True) as parquet:
-        for batch in parquet.iter_batches(rows, use_threads=False):
-            yield np.stack([column.to_numpy() for column in batch.columns], axis=1)
+        if "run" not in parquet.schema_arrow.names:
+            for batch in parquet.iter_batches(rows, use_threads=False):
+                yield np.stack([column.to_numpy() for column in batch.columns], axis=1)
+            return
+        for run in parquet.read().to_batches(1):
+            first, length = run.column(0)[0].as_py(), run.column(1)[0].as_py()
+            for at in range(0, length, rows):
+                yield np.arange(first + at, first + min(at + rows, length))[:, None]
 
 
 def _in_step(files: list[Iterator[Block]]) -> Iterator[Block]:

@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoring.admit import rows, sql
+from scoring.admit.implied import always
+from scoring.admit.ranges import raw_slots, span
 from scoring.admit.rules import admit, compile_rules
 from scoring.errors import ConfigError
 from scoring.settings import Column, RowRule
@@ -124,6 +126,9 @@ def texts(draw: st.DrawFn, depth: int = 2) -> str:
                 f"{left} {draw(st.sampled_from(['', 'NOT ']))}BETWEEN {right} AND 1",
                 f"{left} IS {draw(st.sampled_from(['', 'NOT ']))}NULL",
                 f"ABS({left}) < 2",
+                f"{left} + {right} <= {draw(st.sampled_from(['2', '-1', same[-1]]))}",
+                f"b - c * {draw(st.sampled_from(['2', 'b', '-c']))} < 100",
+                f"i + j >= {number} OR ABS(j) <= 2",
                 "s IN ('a', 'é') OR LENGTH(s) > 1",
                 "NOT t",
             ]
@@ -143,7 +148,9 @@ def frames(draw: st.DrawFn) -> dict[str, pa.Array[Any]]:
 @given(frames(), st.lists(texts(), min_size=1, max_size=3))
 def test_verdicts_are_those_of_polars_on_the_whole_frame_and_null_passes(values: dict[str, Any], given_texts: list[str]) -> None:
     rules = rows.compile_rows({f"r{n}": RowRule(t) for n, t in enumerate(given_texts)}, {n: v.type for n, v in values.items()})
-    found = dict(rows.broken(rules, values))
+    spans = {n: span(raw_slots(values[n])) for n in KINDS if n not in "st"}
+    found = dict(rows.broken(rules, values, spans))
+    assert {n: m.tolist() for n, m in rows.broken(rules, values)} == {n: m.tolist() for n, m in found.items()}
     frame = pl.DataFrame(pl.from_arrow(pa.table(values)))
     for n, text in enumerate(given_texts):
         wanted = frame.select(pl.sql_expr(text).alias("x"))["x"].to_list()
@@ -155,6 +162,18 @@ def test_most_comparisons_need_no_polars() -> None:
     rules |= {"x": "a < 0.1", "y": "s = 'a'", "z": "ABS(a) < 1", "mixed": "a < b", "negative": "u >= -1"}
     compiled = rows.compile_rows({n: RowRule(t) for n, t in rules.items()}, {n: r.type for n, r in kinds().items()})
     assert set(compiled.plain) == {"p", "q", "r", "s"}
+    assert set(compiled.bounded) == set(rules) - {"y"}
+
+
+def test_spans_alone_answer_what_no_row_of_a_clean_window_can_break() -> None:
+    """Also sums, and with an OR of which one side always holds."""
+    texts = {"sum": "a + b < 1000", "far": "ABS(b) * 2 <= 100 - a", "or": "i > 100 OR NOT (b >= 50)", "not": "b != 77"}
+    compiled = rows.compile_rows({n: RowRule(t) for n, t in texts.items()}, {n: r.type for n, r in kinds().items()})
+    spans = {"a": (np.float32(0), np.float32(9)), "b": (np.float64(-9), np.float64(9)), "i": (np.int64(0), np.int64(500))}
+    assert all(always(compiled.bounded[name], spans, compiled.columns) for name in texts)
+    assert not any(
+        always(compiled.bounded[n], {**spans, "b": (np.float64(-9), np.float64(np.nan))}, compiled.columns) for n in texts
+    )
 
 
 def test_a_value_at_fault_counts_as_null_for_rules_across() -> None:
