@@ -15,22 +15,18 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from scoring.admit.contracts import time_column
-from scoring.admit.keys import Keys, Newest
-from scoring.admit.mix import Mix, compared
-from scoring.admit.rules import Admitted, MissingColumns, Rules, admit, raw_rows, widened
+from scoring.admit.noted import Noted
+from scoring.admit.rules import Admitted, MissingColumns, Rules, admit, raw_rows
 from scoring.engine.faults import Faults
 from scoring.engine.pipeline import Pipeline
 from scoring.engine.scorer import Scored, Scorer
 from scoring.errors import InputChangedError, SourceError
 from scoring.models import Encoded, Model
 from scoring.parts import part
-from scoring.settings import Contract, Job
+from scoring.settings import Job
 from scoring.sinks.staged import StagedWriter
 from scoring.sources import Window
-from scoring.types import BadFile, Counts, Findings, Fragment, Receipt, Stage
-
-_MOST_NAMES = 200  # of extra columns in a receipt
+from scoring.types import BadFile, Counts, Fragment, Receipt, Stage
 
 
 class Broken(Exception):  # noqa: N818 - it names what was found, and never leaves the engine
@@ -50,29 +46,6 @@ class Item:
     admitted: Admitted
     encoded: Encoded
     scored: Scored
-
-
-class Noted:
-    """What the contract has to say of a slice beside rows at fault."""
-
-    def __init__(self, contract: Contract) -> None:
-        self.keys, self._newest = Keys(contract.unique), Newest(time_column(contract))
-        self._mix = Mix(compared(contract.columns))
-        self._warned: Counter[str] = Counter()
-        self._columns: dict[str, set[str]] = {}
-
-    def add(self, window: Window, admitted: Admitted, rules: Rules) -> None:
-        self.keys.add(admitted.good)
-        self._newest.add(admitted.good)
-        self._mix.add(window.batch, window.positions, admitted.bad, admitted.reasons)
-        self._warned.update(admitted.warned)
-        for kind, names in (("extra", window.ignored), ("widened", widened(window.batch.schema, rules))):
-            if names:
-                self._columns.setdefault(kind, set()).update(names)
-
-    def findings(self) -> Findings:
-        named = {kind: tuple(sorted(names)[:_MOST_NAMES]) for kind, names in self._columns.items()}
-        return Findings(dict(self._warned), named, self._newest.value, None, self._mix.finished())
 
 
 class Attempt:
@@ -129,7 +102,7 @@ class Attempt:
             admitted = admit(window.batch, self._rules)
         except MissingColumns as error:
             raise Broken(fragment, "admit", str(error)) from None
-        self._noted.add(window, admitted, self._rules)
+        self._noted.add(window.batch, window.positions, window.ignored, admitted, self._rules)
         return fragment, window, admitted, self._scorer.device.upload(self._model.encode(admitted.good))
 
     def _score(self, given: tuple[Fragment, Window, Admitted, Encoded]) -> Item:

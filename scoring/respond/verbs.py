@@ -26,6 +26,12 @@ VERBS = {
     "doctor": Verb("say what this machine offers and what a run would use", words=("workspace", "store")),
     "verify": Verb("check that what was published is still what was published", words=("workspace",)),
     "quarantine": Verb("show quarantined rows by reason and file", words=("workspace",)),
+    "contract infer": Verb(
+        "write a first contract from a sample of data", places=("path",), words=("source", "out", "rows"), file="contract_infer"
+    ),
+    "contract check": Verb(
+        "try a contract on data without scoring", places=("path",), words=("contract", "source"), file="contract_check"
+    ),
     "demo-data": Verb("make the data and the model of the demo", words=("out", "rows", "seed"), file="demo"),
 }
 

@@ -43,7 +43,7 @@ def duplicates(store: Store, files: Sequence[StagedFile]) -> int:
     """Rows beyond the first of their key, over all files of a partition. Raises: StoreError: a file is gone or damaged."""
     rows = max(1024, _HELD_ROWS // max(len(files), 1))
     try:
-        return sum(_repeated(block) for block in _in_step([_blocks(store, file, rows) for file in files if file.rows]))
+        return sum(repeated(block) for block in _in_step([_blocks(store, file, rows) for file in files if file.rows]))
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"{store.root}: keys of rows cannot be read ({' '.join(str(error).split())[:200]}). Run again.") from None
 
@@ -84,7 +84,8 @@ def _in_step(files: list[Iterator[Block]]) -> Iterator[Block]:
         held = left
 
 
-def _repeated(block: Block) -> int:
+def repeated(block: Block) -> int:
+    """Rows beyond the first of their key; `block` (rows, 1 or 2) in any order."""
     if block.shape[1] == 1:
         keys = np.sort(block[:, 0])
         return int((keys[1:] == keys[:-1]).sum())
