@@ -5,7 +5,7 @@ READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench-spine bench-driver bench-memory bench-start drift-table clean
+.PHONY: help demo test test-slow lint format bench-spine bench-driver bench-memory bench-start bench-checks drift-table clean
 
 help:
 	@echo 'make demo          3 million card transactions with real dirt: made, and scored by a model fitted on the spot'
@@ -17,6 +17,7 @@ help:
 	@echo 'make bench-memory  the memory of a lane after 1 and after 20 million rows'
 	@echo 'make bench-start   the time from Ray being up to the first scored rows'
 	@echo 'make drift-table   false alarms and power of the drift decision, written into docs/drift.md'
+	@echo 'make bench-checks  the cost of a contract of thirty rules, beside the same run without'
 	@echo 'make clean         remove what make made, .venv too'
 
 # Torch first and by itself: a machine that has it already, or a build of its own choice, keeps it.
@@ -64,6 +65,9 @@ bench-start: .venv/.bench
 
 drift-table: $(READY)
 	$(BIN)/python benchmarks/drift_table.py
+
+bench-checks: .venv/.bench
+	$(BIN)/python benchmarks/checks.py
 
 clean:
 	rm -rf .venv .demo .bench .pytest_cache .ruff_cache .mypy_cache .hypothesis dist *.egg-info

@@ -244,8 +244,9 @@ def _report(found: Any, render: Callable[[Any], str], as_json: bool) -> int:
 
 
 def _added(override: str) -> str:
-    """Columns of a contract and checks of a policy are names, not settings: they are added, not overridden."""
-    return f"++{override}" if override.startswith(("contract.columns.", "release.policy.")) else override
+    """Columns, rules and limits of a contract and checks of a policy are names, not settings: they are added, not overridden."""
+    names = r"(contract\.(columns|rules|limits)|release\.policy)[.=]"
+    return f"++{override}" if re.match(names, override) else override
 
 
 def _explained(error: Exception) -> str:

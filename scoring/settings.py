@@ -139,11 +139,15 @@ class Engine:
     faults: tuple[Fault, ...] = ()
 
 
+Level = Literal["error", "warn"]
+
+
 @dataclass(frozen=True)
 class Column:
     """What a value must be. `min` and `max` are inclusive. `dtype` is an Arrow name: float32, int64, string, bool, date32, …
 
-    `pii` says that it is personal data; then `treatment` says what becomes of it in everything that leaves the run.
+    `pii` says that it is personal data; then `treatment` says what becomes of it in everything that leaves the run. `level` warn
+    scores a row that breaks null, range, allowed or pattern, and counts it; what has no value (type, nan) cannot be.
     """
 
     dtype: str
@@ -151,6 +155,9 @@ class Column:
     min: float | None = None
     max: float | None = None
     allowed: tuple[Any, ...] | None = None
+    pattern: str | None = None  # regular expression (Rust syntax) that the whole text has to match
+    role: Literal["id", "feature", "carry", "time"] | None = None
+    level: Level = "error"
     pii: Literal["direct", "quasi", "sensitive"] | None = None
     treatment: Literal["pseudonymise", "mask", "generalise", "drop", "pass"] | None = None
     purpose: str | None = None  # pseudonyms of different purposes cannot be joined
@@ -173,10 +180,37 @@ class Privacy:
 
 
 @dataclass(frozen=True)
+class RowRule:
+    """What must hold in every row, across columns: SQL as Polars reads it. NULL passes, as in a CHECK of SQL."""
+
+    sql: str
+    level: Level = "error"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Beyond so many rows, or such a share of them: error holds the partition, warn says so. None binds nothing."""
+
+    rows: AtLeastNone | None = None
+    share: Share | None = None
+    level: Level = "error"
+
+
+@dataclass(frozen=True)
 class Contract:
-    """Rules on top of the bundle's input schema; a column named here replaces the bundle's."""
+    """Rules on top of the bundle's own; a column or rule named here replaces the bundle's.
+
+    `limits` by name: "amount:range" or "rule:…" as reasons are written, "total", and the names of the rules on whole partitions:
+    "unique", "min_rows", "max_rows", "freshness", "schema:missing", "schema:extra", "schema:widened".
+    """
 
     columns: dict[str, Column] = field(default_factory=dict)
+    rules: dict[str, RowRule] = field(default_factory=dict)
+    limits: dict[str, Limit] = field(default_factory=dict)
+    unique: tuple[str, ...] = ()  # columns that together are a key within the partition
+    min_rows: AtLeastNone | None = None  # that were read, of a partition
+    max_rows: AtLeastNone | None = None
+    freshness_hours: Positive | None = None  # from the newest value of the column of role time to the end of the day, or to now
     coerce: bool = True  # lossless text-to-number only: "12.5" yes; "12,5", " 7", "N/A", "1e400" never
     privacy: Privacy = Privacy()
 
@@ -269,12 +303,9 @@ def _refusals(built: Any, where: str) -> Iterator[str]:
         value, path = getattr(built, one.name), f"{where}.{one.name}" if where else one.name
         if is_dataclass(value):
             yield from _refusals(value, path)
-        elif isinstance(value, tuple):
-            for n, inner in enumerate(value):
+        elif isinstance(value, (tuple, dict)):
+            for n, inner in value.items() if isinstance(value, dict) else enumerate(value):
                 yield from _refusals(inner, f"{path}.{n}") if is_dataclass(inner) else ()
-        elif isinstance(value, dict):
-            for key, inner in value.items():
-                yield from _refusals(inner, f"{path}.{key}") if is_dataclass(inner) else ()
         elif value == "" and one.name in _NEVER_EMPTY:
             yield f"{path} is empty. Say {path}=… (a variable of the shell that is not set leaves nothing behind the =)."
         elif value is not None:
@@ -297,3 +328,6 @@ def _refuse_unknown(cls: type, data: dict[str, Any], where: str) -> None:
             raise ConfigError(f"{path} is not a setting.{hint}")
         if is_dataclass(known[key]) and isinstance(value, dict):
             _refuse_unknown(known[key], value, path)
+        elif isinstance(value, dict) and is_dataclass(each := (get_args(known[key]) or (None,))[-1]):
+            for name, inner in value.items():
+                _refuse_unknown(each, inner, f"{path}.{name}") if isinstance(inner, dict) else None  # type: ignore[arg-type]

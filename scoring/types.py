@@ -173,6 +173,27 @@ class StagedFile:
 
 
 @dataclass(frozen=True)
+class Findings:
+    """What the contract found in one slice beside rows at fault; merged at the gate.
+
+    `warned` counts rows by rule, `columns` names columns by "extra" and "widened", `newest` is the newest value of the time column
+    (microseconds since 1970, UTC), `keys` the sorted keys, `mix` how lost rows differ (`admit/mix.py` says how it is built).
+    """
+
+    warned: dict[str, int] = field(default_factory=dict)
+    columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    newest: int | None = None
+    keys: StagedFile | None = None
+    mix: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
+
+    @classmethod
+    def from_plain(cls, raw: dict[str, Any]) -> Findings:
+        """Raises: TypeError, KeyError."""
+        columns = {kind: tuple(names) for kind, names in raw["columns"].items()}
+        return cls(**raw | {"columns": columns, "keys": StagedFile(**raw["keys"]) if raw["keys"] else None})
+
+
+@dataclass(frozen=True)
 class Receipt:
     """What one attempt at a slice did. It stands in the footer of the staged file, whose existence makes it true.
 
@@ -196,6 +217,7 @@ class Receipt:
     scores: StagedFile | None = None  # set by whoever found the file: a file cannot hold its own digest
     absent: dict[str, Absence] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)  # Summary.plain of scoring/watch/, empty where nothing is watched
+    found: Findings = Findings()
 
     def __post_init__(self) -> None:
         if self.rows_in != self.counts.total:
@@ -215,6 +237,7 @@ class Receipt:
         raw["quarantine"] = tuple(StagedFile(**q) for q in raw["quarantine"])
         raw["notes"] = tuple(raw["notes"])
         raw["absent"] = {name: Absence(**a) for name, a in raw.get("absent", {}).items()}
+        raw["found"] = Findings.from_plain(raw["found"])
         raw["scores"] = StagedFile(**raw["scores"]) if raw["scores"] else None
         return cls(**raw)
 
@@ -246,6 +269,18 @@ class PartitionRecord:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """Whom a rule costs: `rows` were lost by it; the share of `value` in `column` among them, and among all rows (an estimate)."""
+
+    rule: str
+    rows: int
+    column: str
+    value: str
+    share_lost: float
+    share_all: float
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """The account of a run; `record.json`. Everything that is told about a run is rendered from this and the ledger."""
 
@@ -266,6 +301,8 @@ class RunRecord:
     started: str = ""
     finished: str = ""
     message: str = ""
+    warned: dict[str, int] = field(default_factory=dict)  # rows that were scored and break a rule of level warn
+    costs: tuple[Cost, ...] = ()
     cause: str = ""  # the failure kind that ended the run, if one did
     ledger: dict[str, Any] = field(default_factory=dict)  # {seq, hash}: the ledger's newest entry when this was written
 

@@ -17,6 +17,8 @@ import pyarrow.compute as pc
 
 from scoring.admit.coerce import Array, Mask, mask_of
 
+Span = tuple[Any, Any]
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -25,23 +27,45 @@ class Bounds:
     low: Any = None
     high: Any = None
     allowed: Array | None = None
+    pattern: str | None = None
 
 
-def faults(values: Array, bounds: Bounds) -> Iterator[tuple[str, Mask]]:
-    """Name and mask of each rule that some value breaks. Null breaks none of these; NaN is not null and breaks "nan"."""
+def faults(values: Array, bounds: Bounds) -> tuple[list[tuple[str, Mask]], Span | None]:
+    """Name and mask of each rule that some value breaks, and the span of a column that breaks none of its bounds, if it was needed.
+
+    Null breaks none of these; NaN is not null and breaks "nan".
+    """
+    found = list(_of_sets(values, bounds))
+    floating = pa.types.is_floating(values.type)
+    if len(values) == values.null_count or not (floating or bounds.low is not None or bounds.high is not None):
+        return found, None
+    raw = raw_slots(values)
+    reach = span(raw)
+    if _clean(reach, bounds):
+        return found, reach
+    return [*found, *_masks(raw, values, bounds, floating)], None
+
+
+def span(raw: np.ndarray[Any, Any]) -> Span:
+    """Least and largest slot, whatever lies under nulls included; NaN if any is. An array without rows has none."""
+    with np.errstate(invalid="ignore"):
+        return raw.min(), raw.max()
+
+
+def _of_sets(values: Array, bounds: Bounds) -> Iterator[tuple[str, Mask]]:
     if bounds.allowed is not None:
         odd = mask_of(values.is_valid()) & ~mask_of(pc.is_in(values, bounds.allowed))
         if odd.any():
             yield "allowed", odd
-    floating = pa.types.is_floating(values.type)
-    if len(values) == values.null_count or not (floating or bounds.low is not None or bounds.high is not None):
-        return
-    raw = _raw(values)
-    if not _clean(raw, bounds):
-        yield from _masks(raw, values, bounds, floating)
+    if bounds.pattern is not None and values.null_count < len(values):
+        from scoring.admit import schema
+
+        odd = ~schema.matches(values, bounds.pattern)
+        if odd.any():
+            yield "pattern", odd
 
 
-def _raw(values: Array) -> np.ndarray[Any, Any]:
+def raw_slots(values: Array) -> np.ndarray[Any, Any]:
     """All slots as they lie in memory. What is under a null is arbitrary."""
     dtype: np.dtype[Any] = np.dtype(values.type.to_pandas_dtype())
     data = cast(Any, values.buffers()[1])
@@ -49,7 +73,7 @@ def _raw(values: Array) -> np.ndarray[Any, Any]:
     return slots
 
 
-def _valid(values: Array) -> Mask:
+def valid(values: Array) -> Mask:
     """The validity bitmap as bools; numpy unpacks it 15 times faster than Arrow casts it."""
     bitmap = values.buffers()[0]
     if bitmap is None:
@@ -60,27 +84,26 @@ def _valid(values: Array) -> Mask:
     return np.unpackbits(bits, count=shift + len(values), bitorder="little")[shift:].view(np.bool_)
 
 
-def _clean(raw: np.ndarray[Any, Any], bounds: Bounds) -> bool:
+def _clean(reach: Span, bounds: Bounds) -> bool:
     """True: nothing is at fault, whatever lies under nulls included. False: perhaps."""
-    with np.errstate(invalid="ignore"):
-        low, high = raw.min(), raw.max()
+    low, high = reach
     if not (math.isfinite(low) and math.isfinite(high)):
         return False
     return (bounds.low is None or bool(low >= bounds.low)) and (bounds.high is None or bool(high <= bounds.high))
 
 
 def _masks(raw: np.ndarray[Any, Any], values: Array, bounds: Bounds, floating: bool) -> Iterator[tuple[str, Mask]]:
-    valid = _valid(values)
+    there = valid(values)
     with np.errstate(invalid="ignore"):
         outside = np.zeros(len(raw), np.bool_)
         if bounds.low is not None:
             outside |= raw < bounds.low
         if bounds.high is not None:
             outside |= raw > bounds.high
-    found = {"range": outside & valid}
+    found = {"range": outside & there}
     if floating and not np.isfinite(raw).all():
         infinite = np.isinf(raw)
-        found = {"nan": np.isnan(raw) & valid, "finite": infinite & valid, "range": outside & valid & ~infinite}
+        found = {"nan": np.isnan(raw) & there, "finite": infinite & there, "range": outside & there & ~infinite}
     for name, mask in found.items():
         if mask.any():
             yield name, mask

@@ -1,25 +1,30 @@
 """The contract, compiled, and a batch held to it: good rows in declared types, bad rows with every reason they have.
 
-Reasons read "column:rule" with the rules null, type, range, nan, finite and allowed. The verdict on a row depends on that row
-alone, never on the batch it came in. Columns that are not declared are not judged.
+Reasons read "column:rule" with the rules null, type, range, nan, finite, allowed and pattern, or "rule:name" for rules across
+columns. The verdict on a row depends on that row alone, never on the batch it came in. Columns that are not declared are not
+judged. A rule of level warn counts the rows that break it and lets them pass; where there is no value to score, it is an error all
+the same.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from scoring.admit import rows, schema
 from scoring.admit.coerce import Array, Mask, convert, mask_of
-from scoring.admit.ranges import Bounds, faults
+from scoring.admit.ranges import Bounds, Span, faults
 from scoring.errors import ConfigError, SourceError
-from scoring.settings import Column
+from scoring.settings import Column, Level, RowRule
 
+_NAMES = {"double": "float64", "float": "float32", "halffloat": "float16"}  # as a contract spells them
+_NO_VALUE = ("nan", "finite")
 Positions = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -37,30 +42,50 @@ class Rule:
     type: pa.DataType
     nullable: bool
     bounds: Bounds
+    level: Level = "error"
 
 
 @dataclass(frozen=True)
 class Rules:
     columns: tuple[Rule, ...]
     coerce: bool
+    rows: rows.RowRules
+
+    def schema(self) -> Any:
+        """The same rules as a `dataframely.Schema`, for data in the declared types (coercions and warnings are not in it)."""
+        errors = {name: text for name, text in self.rows.texts.items() if self.rows.levels[name] == "error"}
+        return schema.schema({rule.name: _strict(rule) for rule in self.columns}, errors)
 
 
 @dataclass(frozen=True)
 class Admitted:
     """`good` holds the declared columns in declared order and type; strings may be dictionary(int32, string).
 
-    `kept` int64 (good rows,) are positions in the batch, or None for all; `bad` int64 (bad rows,) with `reasons` of each.
+    `kept` int64 (good rows,) are positions in the batch, or None for all; `bad` int64 (bad rows,) with `reasons` of each. `warned`
+    counts good rows by the rules of level warn that they break.
     """
 
     good: pa.RecordBatch
     kept: Positions | None
     bad: Positions
     reasons: list[tuple[str, ...]]
+    warned: dict[str, int] = field(default_factory=dict)
 
 
-def compile_rules(columns: dict[str, Column], coerce: bool) -> Rules:
-    """Raises: ConfigError: a type that nobody knows, or a bound that does not go with the type."""
-    return Rules(tuple(_rule(name, column) for name, column in columns.items()), coerce)
+class Judged(NamedTuple):
+    """A column in its declared type; what is at fault where, and how bad that is; its span if that had to be looked at."""
+
+    values: Array
+    faulty: list[tuple[str, Mask, Level]]
+    span: Span | None
+
+
+def compile_rules(columns: Mapping[str, Column], coerce: bool, across: Mapping[str, RowRule] | None = None) -> Rules:
+    """Raises: ConfigError: a type that nobody knows, a bound that does not go with the type, or SQL that is no row rule."""
+    compiled = tuple(_rule(name, column) for name, column in columns.items())
+    if across and "rule" in columns:
+        raise ConfigError('contract.columns.rule: beside contract.rules no column can have this name: reasons read "rule:…".')
+    return Rules(compiled, coerce, rows.compile_rows(across or {}, {rule.name: rule.type for rule in compiled}))
 
 
 def admit(batch: pa.RecordBatch, rules: Rules) -> Admitted:
@@ -72,19 +97,48 @@ def admit(batch: pa.RecordBatch, rules: Rules) -> Admitted:
     missing = [rule.name for rule in rules.columns if rule.name not in batch.schema.names]
     if missing:
         raise MissingColumns(missing)
-    columns: list[Array] = []
-    found: list[tuple[str, Mask]] = []
-    for rule in rules.columns:
-        values, broken = _judge(batch.column(rule.name), rule, rules.coerce)
-        columns.append(values)
-        found += [(f"{rule.name}:{what}", mask) for what, mask in broken]
-    good = _batch(columns, rules, batch.num_rows)
-    if not found:
-        return Admitted(good, None, np.empty(0, np.int64), [])
-    masks = np.stack([mask for _, mask in found])
+    judged = {rule.name: _judge(batch.column(rule.name), rule, rules.coerce) for rule in rules.columns}
+    found = [(f"{name}:{what}", mask, level) for name, one in judged.items() for what, mask, level in one.faulty]
+    if rules.rows.texts:
+        sound = {name: _sound(judged[name].values, judged[name].faulty) for name in rules.rows.columns}
+        spans = {name: one.span for name in rules.rows.columns if not (one := judged[name]).faulty and one.span is not None}
+        found += [(f"rule:{name}", mask, rules.rows.levels[name]) for name, mask in rows.broken(rules.rows, sound, spans)]
+    good = _batch([one.values for one in judged.values()], rules, batch.num_rows)
+    return _split(good, found) if found else Admitted(good, None, np.empty(0, np.int64), [])
+
+
+def _split(whole: pa.RecordBatch, found: list[tuple[str, Mask, Level]]) -> Admitted:
+    errors = [(name, mask) for name, mask, level in found if level == "error"]
+    masks = np.stack([mask for _, mask in errors]) if errors else np.zeros((0, whole.num_rows), np.bool_)
     out = masks.any(axis=0)
     kept, bad = np.flatnonzero(~out), np.flatnonzero(out)
-    return Admitted(good.take(pa.array(kept, pa.int64())), kept, bad, _reasons([name for name, _ in found], masks[:, bad]))
+    counts = {name: int((mask & ~out).sum()) for name, mask, level in found if level == "warn"}
+    warned = {name: count for name, count in counts.items() if count}
+    if not len(bad):
+        return Admitted(whole, None, bad, [], warned)
+    reasons = _reasons([name for name, _ in errors], masks[:, bad])
+    return Admitted(whole.take(pa.array(kept, pa.int64())), kept, bad, reasons, warned)
+
+
+def _sound(values: Array, faulty: list[tuple[str, Mask, Level]]) -> Array:
+    """Null where the value is at fault."""
+    if not faulty:
+        return values
+    fault = np.logical_or.reduce([mask for _, mask, _ in faulty])
+    return cast(Array, pc.if_else(pa.array(fault), pa.scalar(None, values.type), values))
+
+
+def widened(found: pa.Schema, rules: Rules) -> tuple[str, ...]:
+    """Columns whose numbers have another type than declared and are taken nevertheless: "x: int64, not int32"."""
+    return tuple(
+        f"{rule.name}: {_NAMES.get(str(kind), kind)}, not {_NAMES.get(str(rule.type), rule.type)}"
+        for rule in rules.columns
+        if (kind := found.field(rule.name).type) != rule.type and _is_number(kind) and _is_number(rule.type)
+    )
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
 
 
 def raw_rows(batch: pa.RecordBatch, rows: Positions) -> pa.RecordBatch:
@@ -100,7 +154,16 @@ def _rule(name: str, column: Column) -> Rule:
         allowed = None if column.allowed is None else pa.array(_both_zeros(column.allowed, kind), kind)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         raise ConfigError(f"contract.columns.{name}.allowed: not all are {column.dtype} ({error}).") from None
-    return Rule(name, kind, column.nullable, Bounds(*_limits(name, column, kind), allowed))
+    if column.pattern is not None:
+        if not pa.types.is_string(kind):
+            raise ConfigError(f"contract.columns.{name}: a pattern binds text, and the column is {column.dtype}.")
+        schema.check_pattern(column.pattern, f"contract.columns.{name}.pattern")
+    return Rule(name, kind, column.nullable, Bounds(*_limits(name, column, kind), allowed, column.pattern), column.level)
+
+
+def _strict(rule: Rule) -> schema.Kind:
+    """What an error is, of a column: of level warn, its type and finiteness alone."""
+    return (rule.type, rule.nullable, rule.bounds) if rule.level == "error" else (rule.type, True, Bounds())
 
 
 def _type(name: str, dtype: str) -> pa.DataType:
@@ -135,35 +198,40 @@ def _limits(name: str, column: Column, kind: pa.DataType) -> tuple[Any, Any]:
     raise ConfigError(f"contract.columns.{name}: min and max bind numbers, and the column is {column.dtype}.")
 
 
-def _judge(values: Array, rule: Rule, coerce: bool) -> tuple[Array, list[tuple[str, Mask]]]:
-    """The column in its declared type, and what is at fault where."""
+def _judge(values: Array, rule: Rule, coerce: bool) -> Judged:
     if pa.types.is_run_end_encoded(values.type):
         values = pc.call_function("run_end_decode", [values])
     if isinstance(values, pa.DictionaryArray):
         if values.dictionary.null_count == 0:
             return _judge_distinct(values, rule, coerce)
         values = values.dictionary_decode()
-    nulls = [] if rule.nullable or not values.null_count else [("null", mask_of(values.is_null()))]
-    converted, broken = _judge_values(values, rule, coerce)
-    return converted, nulls + broken
+    nulls = [] if rule.nullable or not values.null_count else [("null", mask_of(values.is_null()), rule.level)]
+    judged = _judge_values(values, rule, coerce)
+    return Judged(judged.values, nulls + judged.faulty, judged.span) if nulls else judged
 
 
-def _judge_values(values: Array, rule: Rule, coerce: bool) -> tuple[Array, list[tuple[str, Mask]]]:
+def _judge_values(values: Array, rule: Rule, coerce: bool) -> Judged:
     done = convert(values, rule.type, coerce)
-    broken = [(what, mask) for what, mask in (("type", done.wrong_type), ("range", done.out_of_range)) if mask is not None]
-    return done.values, broken + list(faults(done.values, rule.bounds))
+    faulty: list[tuple[str, Mask, Level]] = []
+    if done.wrong_type is not None:
+        faulty.append(("type", done.wrong_type, "error"))
+    if done.out_of_range is not None:
+        faulty.append(("range", done.out_of_range, "error"))
+    broken, reach = faults(done.values, rule.bounds)
+    faulty += [(what, mask, "error" if what in _NO_VALUE else rule.level) for what, mask in broken]
+    return Judged(done.values, faulty, reach)
 
 
-def _judge_distinct(values: pa.DictionaryArray[Any, Any], rule: Rule, coerce: bool) -> tuple[Array, list[tuple[str, Mask]]]:
+def _judge_distinct(values: pa.DictionaryArray[Any, Any], rule: Rule, coerce: bool) -> Judged:
     """As `_judge`, at a cost per distinct value. A value of the dictionary that no row has is at fault nowhere."""
-    distinct, broken = _judge_values(values.dictionary, rule, coerce)
-    spread = [(what, mask_of(pc.take(pa.array(mask), values.indices))) for what, mask in broken]
-    broken = [(what, mask) for what, mask in spread if mask.any()]
+    distinct = _judge_values(values.dictionary, rule, coerce)
+    spread = [(what, mask_of(pc.take(pa.array(mask), values.indices)), level) for what, mask, level in distinct.faulty]
+    broken = [one for one in spread if one[1].any()]
     if not rule.nullable and values.null_count:
-        broken.insert(0, ("null", mask_of(values.indices.is_null())))
-    if pa.types.is_string(rule.type) and not distinct.null_count:
-        return pa.DictionaryArray.from_arrays(values.indices.cast(pa.int32()), distinct), broken
-    return distinct.take(values.indices), broken
+        broken.insert(0, ("null", mask_of(values.indices.is_null()), rule.level))
+    if pa.types.is_string(rule.type) and not distinct.values.null_count:
+        return Judged(pa.DictionaryArray.from_arrays(values.indices.cast(pa.int32()), distinct.values), broken, None)
+    return Judged(distinct.values.take(values.indices), broken, None)
 
 
 def _batch(columns: list[Array], rules: Rules, rows: int) -> pa.RecordBatch:

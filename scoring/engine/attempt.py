@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
+from scoring.admit.noted import Noted
 from scoring.admit.privacy import Privacy
 from scoring.admit.rules import Admitted, MissingColumns, Rules, admit, raw_rows
 from scoring.engine.faults import Faults
@@ -78,6 +79,7 @@ class Attempt:
         self._read_rows = self._scored = self._quarantined = self._suppressed = 0
         self._reasons: Counter[str] = Counter()
         self._routes: Counter[str] = Counter()
+        self._noted = Noted(job.contract)
 
     def run(self, fragments: tuple[Fragment, ...], lost: tuple[BadFile, ...], absent: str, faults: Faults) -> Receipt:
         """Score the fragments and stage the result; `lost` are files already given up, `absent` is that of the slice.
@@ -129,6 +131,7 @@ class Attempt:
             raise Broken(fragment, "admit", str(error)) from None
         if self._tally is not None:
             self._tally.rows(admitted.good, window.positions, admitted.kept)
+        self._noted.add(window.batch, window.positions, window.ignored, admitted, self._rules)
         return fragment, window, admitted, self._scorer.device.upload(self._model.encode(admitted.good))
 
     def _encode_and_score(self, given: tuple[Fragment, Window]) -> Item:
@@ -153,7 +156,7 @@ class Attempt:
         rest = np.arange(window.batch.num_rows) if listed is None else np.delete(np.arange(window.batch.num_rows), listed)
         kept = pa.array(rest, pa.int64())
         origins = None if window.origins is None else window.origins.take(kept)
-        return Window(window.batch.take(kept), window.positions[rest], lines, origins)
+        return replace(window, batch=window.batch.take(kept), positions=window.positions[rest], rejected=lines, origins=origins)
 
     def _stage(self, item: Item) -> None:
         batch, kept = item.window.batch, item.admitted.kept
@@ -206,6 +209,8 @@ class Attempt:
 
     def _commit(self, seconds: dict[str, float], lost: tuple[BadFile, ...]) -> Receipt:
         return self._writer.commit(
+            found=self._noted.findings(),
+            keys=self._noted.keys.finished(),
             rows_in=self._read_rows + sum(bad.rows for bad in lost),
             counts=Counts(self._scored, self._quarantined, self._suppressed),
             reasons=dict(self._reasons),

@@ -1,6 +1,7 @@
 """The demo's data and model: a month of card transactions with real dirt, and a fraud model fitted on the month before.
 
-Everything is drawn from one seed. Days are drawn apart from each other, so that they can be made side by side.
+Everything is drawn from one seed. Days are drawn apart from each other, so that they can be made side by side. What was made wrong
+on purpose is counted in `data/truth.json`: rows by day and by the reason that a contract should find.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ _TRAINING_ROWS = (5_000, 60_000)  # at least, at most: seconds, whatever `rows` 
 _CARDS = 50_000
 _ROW_GROUP = 1 << 16
 Drawn = dict[str, np.ndarray[Any, Any]]
+Truth = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def render(made: Made) -> str:
 
 
 def make(folder: Path, rows: int = ROWS, seed: int = 0) -> None:
-    """Write `folder`/data/transactions (30 days of Parquet) and `folder`/bundle. What is there already for these values stays.
+    """Write `folder`/data/transactions (30 days of Parquet), data/truth.json and `folder`/bundle. What is there already stays.
 
     `rows` counts what is drawn; a copied file repeats some of them, and a truncated one loses some.
 
@@ -93,7 +95,8 @@ def make(folder: Path, rows: int = ROWS, seed: int = 0) -> None:
     for stale in (making, data, folder / "bundle"):
         shutil.rmtree(stale, ignore_errors=True)
     _train(folder / "bundle", int(np.clip(rows // 2, *_TRAINING_ROWS)), seed)
-    _write(making, rows, seed)
+    truth = _write(making, rows, seed)
+    (folder / "data" / "truth.json").write_text(json.dumps(truth, indent=1))
     note.write_text(json.dumps(said))  # before the rename: data without a note is taken for somebody else's
     making.rename(data)
 
@@ -124,32 +127,43 @@ def _train(folder: Path, rows: int, seed: int) -> None:
     keep(measure(model, lambda: windows), folder / BASELINE)
 
 
-def _write(folder: Path, rows: int, seed: int) -> None:
-    """All days; two at a time, since drawing and writing mostly run outside the interpreter lock."""
+def _write(folder: Path, rows: int, seed: int) -> dict[str, Truth]:
+    """All days; two at a time, since drawing and writing mostly run outside the interpreter lock. Returns the truth by day."""
     shares = np.array([0.0 if day == EMPTY_DAY else 1.2 if _date(day).weekday() in (4, 5) else 1.0 for day in _days()])
     ends = np.round(np.cumsum(shares) / shares.sum() * rows).astype(int)
     starts = np.concatenate([[0], ends[:-1]])
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
         done = [pool.submit(_write_day, folder, d, int(a), int(b), seed) for d, a, b in zip(_days(), starts, ends, strict=True)]
-        for day in done:
-            day.result()
+        return {str(_date(n)): day.result() for n, day in zip(_days(), done, strict=True)}
 
 
-def _write_day(folder: Path, day: int, start: int, stop: int, seed: int) -> None:
+def _write_day(folder: Path, day: int, start: int, stop: int, seed: int) -> Truth:
+    """Returns rows that can be read, those of them at fault, and by which rule; and files that are lost, with their rows."""
     rng = np.random.default_rng([seed, day])
     target = folder / f"date={_date(day)}"
     target.mkdir(parents=True)
-    table = _day(rng, day, start, stop)
+    table, wrong = _day(rng, day, start, stop, seed)
     files = 1 if day == EMPTY_DAY else 3 + day % 2
     cuts = np.linspace(0, table.num_rows, files + 1).astype(int)
     for n in range(files):
         part = table.slice(cuts[n], cuts[n + 1] - cuts[n])
         if (day, n) == (STRINGS_DAY, 1):
-            part = _as_strings(rng, part)
+            part, odd = _as_strings(rng, part)
+            wrong["amount:range"][cuts[n] + odd] = False
+            wrong["amount:type"][cuts[n] + odd] = True
         pq.write_table(part, target / f"part-{n}.parquet", compression="snappy", row_group_size=_ROW_GROUP)
     spoil = _SPOILED.get(day)
     if spoil:
         spoil(target)
+    lost = slice(cuts[1], cuts[2]) if day == TRUNCATED_DAY else slice(0, 0)
+    kept = {rule: np.delete(mask, lost) for rule, mask in wrong.items()}
+    files_lost = {COPY_DAY: {"retry-part-0.parquet": int(cuts[1])}, TRUNCATED_DAY: {"part-1.parquet": 0}}.get(day, {})
+    return {
+        "rows": int(table.num_rows - (lost.stop - lost.start)),
+        "rows_at_fault": int(np.logical_or.reduce(list(kept.values())).sum()),
+        "reasons": {rule: int(mask.sum()) for rule, mask in kept.items() if mask.any()},
+        "files_lost": files_lost,
+    }
 
 
 def _copy(target: Path) -> None:
@@ -166,24 +180,32 @@ def _truncate(target: Path) -> None:
 _SPOILED: dict[int, Callable[[Path], None]] = {COPY_DAY: _copy, TRUNCATED_DAY: _truncate}
 
 
-def _day(rng: np.random.Generator, day: int, start: int, stop: int) -> pa.Table:
-    """Rows of one day: ids, drawn columns, and about two in a thousand with a value that cannot be."""
+def _day(rng: np.random.Generator, day: int, start: int, stop: int, seed: int) -> tuple[pa.Table, Drawn]:
+    """Rows of one day: ids, drawn columns, about two in a thousand with a value that cannot be; and which these are, by rule."""
     count = stop - start
     drawn = _draw(rng, count, shifted=day >= SHIFT_DAY)
-    drawn["amount"][rng.random(count) < 8e-4] *= -1  # refunds booked as payments
-    drawn["amount"][rng.random(count) < 1e-4] = 9_999_999.99  # a placeholder
-    drawn["hour"][rng.random(count) < 5e-4] = 31
-    drawn["merchant_risk"][rng.random(count) < 3e-4] = 1.7
+    refund, placeholder = rng.random(count) < 8e-4, rng.random(count) < 1e-4
+    wrong = {"amount:range": placeholder | (refund & (drawn["amount"] > 0)), "amount:type": np.zeros(count, np.bool_)}
+    drawn["amount"][refund] *= -1  # refunds booked as payments
+    drawn["amount"][placeholder] = 9_999_999.99
+    wrong["hour:range"] = rng.random(count) < 5e-4
+    drawn["hour"][wrong["hour:range"]] = 31
+    wrong["merchant_risk:range"] = rng.random(count) < 3e-4
+    drawn["merchant_risk"][wrong["merchant_risk:range"]] = 1.7
+    placed = np.random.default_rng([seed, day, 1]).random(count) < 4e-4  # an online purchase with a place: two feeds were mixed up
+    drawn["distance_km"][placed & (drawn["channel"] == CATEGORIES["channel"].index("online"))] = 1.0
     for name, known in CATEGORIES.items():
         share = 0.03 if day >= SHIFT_DAY and name == "merchant_category" else 0.002
         drawn[name][rng.random(count) < share] = len(known)
+    online = drawn["channel"] == CATEGORIES["channel"].index("online")
+    wrong["rule:online_has_no_place"] = online & ~np.isnan(drawn["distance_km"])
     cards = pa.array([f"c{n:06d}" for n in range(_CARDS)])
     front = {
         "transaction_id": pa.array(np.arange(start, stop) + 1_000_000_000),
         "card_id": cards.take(_places(np.minimum(rng.exponential(_CARDS / 5, count), _CARDS - 1))),
     }
     back = _table(drawn)
-    return pa.table(front | {name: back.column(name) for name in back.column_names})
+    return pa.table(front | {name: back.column(name) for name in back.column_names}), wrong
 
 
 def _draw(rng: np.random.Generator, count: int, shifted: bool) -> Drawn:
@@ -239,13 +261,13 @@ def _places(drawn: np.ndarray[Any, Any]) -> pa.Int32Array:
     return cast(pa.Int32Array, pa.array(drawn.astype(np.int32), mask=drawn < 0))
 
 
-def _as_strings(rng: np.random.Generator, table: pa.Table) -> pa.Table:
-    """The file of another exporter: `amount` is text, and one value in a hundred is no number."""
+def _as_strings(rng: np.random.Generator, table: pa.Table) -> tuple[pa.Table, np.ndarray[Any, Any]]:
+    """The file of another exporter: `amount` is text, and one value in a hundred is no number; at these places."""
     texts = np.array([f"{value:.2f}" for value in table.column("amount").to_numpy()], object)
     odd = rng.choice(len(texts), max(len(GARBAGE), len(texts) // 100), replace=False)
     texts[odd] = np.resize(np.array(GARBAGE, object), len(odd))
     place = table.schema.get_field_index("amount")
-    return table.set_column(place, "amount", pa.array(texts, pa.string()))
+    return table.set_column(place, "amount", pa.array(texts, pa.string())), odd
 
 
 def _days() -> range:

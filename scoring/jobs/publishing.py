@@ -18,10 +18,13 @@ from scoring.jobs.recovery import announce, say_held
 from scoring.jobs.watching import Watching, show
 from scoring.ledger.account import Account, rows, total
 from scoring.ledger.chain import Ledger
+from scoring.release.contract import contract_checks, together
+from scoring.release.costs import Costs
 from scoring.release.gate import checks, decide, fallback_rows, under
 from scoring.release.retention import retention
 from scoring.settings import Job
 from scoring.sinks.held import Held, hold
+from scoring.sinks.keys import duplicates
 from scoring.sinks.publish import Identity, current, publish
 from scoring.stores import Store
 from scoring.types import Check, Counts, Partition, PartitionRecord, Receipt, Slice
@@ -64,6 +67,8 @@ class Publishing:
         self._open: dict[str, Waiting] = {}
         self._due: deque[Waiting] = deque()
         self._lock = threading.Lock()
+        self._began = datetime.now(UTC)
+        self.costs = Costs()
 
     def begin(self, partition: Partition) -> None:
         with self._lock:
@@ -92,6 +97,7 @@ class Publishing:
             if waiting.complete:
                 self._due.append(waiting)
         self.account.add(receipt)
+        self.costs.add(receipt.found.mix)
         self.publish_due()
 
     def publish_due(self) -> bool:
@@ -138,9 +144,16 @@ class Publishing:
             absent.update({name: missed.rows for name, missed in receipt.absent.items()})
         key, columns = waiting.partition.key, self._job.contract.columns
         found = checks(key, counts, lost, fallen, self._job.release, most, waiting.promised, absent)
+        found += self._contract(key, receipts)
         if self._watching is not None:
             found += self._watching.judge(waiting.partition, receipts)
-        return under(self._job.release.policy, (*found, *retention(key, columns, datetime.now(UTC).date())))
+        return under(self._job.release.policy, (*found, *retention(key, columns, self._began.date())))
+
+    def _contract(self, key: str, receipts: Sequence[Receipt]) -> tuple[Check, ...]:
+        contract = self._job.contract
+        keys = [receipt.found.keys for receipt in receipts if receipt.found.keys]
+        twice = duplicates(self._store, keys) if contract.unique else None
+        return contract_checks(key, contract, together(receipts), twice, self._began)
 
     def _hold(self, waiting: Waiting, receipts: Sequence[Receipt], counts: Counts, verdicts: Sequence[Check]) -> None:
         """Nothing goes out; the staged files stay, all that publishing needs is kept with them, and the ledger says why."""

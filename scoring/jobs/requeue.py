@@ -70,7 +70,8 @@ def requeue(job: Job, config: str, watcher: Watcher, should_stop: Callable[[], s
         store.sweep()
         ledger = Ledger(store)
         recover(store, ledger)
-        identity, lanes, gone = identify(job, store)
+        identity, lanes, gone, contract = identify(job, store)
+        job = replace(job, contract=contract)
         waiting = [_waits(job, store, manifest, identity) for manifest in select(store, choice.partition, choice.run)]
         todo = [one for one in waiting if one.files or one.before.parts != identity.parts]
         if not todo:
@@ -79,7 +80,7 @@ def requeue(job: Job, config: str, watcher: Watcher, should_stop: Callable[[], s
         identity = replace(identity, run_id=run_id)
         watcher.begin(run_id, resumed, lanes.count, store)
         partitions = tuple(Partition(w.before.key, tuple(File(f.path, f.bytes, f.sha256) for f in w.files)) for w in todo)
-        prepared = Prepared(identity, lanes, Found((), ()), partitions, (), gone)
+        prepared = Prepared(identity, lanes, Found((), ()), partitions, (), gone, contract)
         inner = replace(job, source=replace(job.source, kind="quarantine", path=job.workspace, duplicates="keep"))
         inner = replace(inner, watch=replace(job.watch, enabled=False))  # the rest of the partition is not counted again
         publishing = Requeueing(inner, store, ledger, identity, lanes.kind, todo, choice.reason)

@@ -66,6 +66,7 @@ def run(job: Job, config: str, watcher: Watcher, should_stop: Callable[[], str |
         if job.watch.enabled:
             repair_tables(store, before)
         prepared = prepare(job, store)
+        job = replace(job, contract=prepared.contract)
         if not prepared.todo:
             return _nothing_to_do(store, prepared)
         run_id, resumed = runs.start(store, prepared.identity.fingerprint, job.run_id, config, prepared.identity.subject)
@@ -163,6 +164,7 @@ class Pass:
             message=outcome.message,
             cause=outcome.kind,
             ledger=self._ledger.head,
+            costs=self._publishing.costs.strongest(),
         )
         fresh = self._account.counts.total - self._resumed_rows
         scoring_s = (self._worked or ended) - (self._first_ready or self._began)  # Ray's start and its end are no scoring

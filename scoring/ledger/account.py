@@ -15,6 +15,7 @@ class Account:
 
     counts: Counts = field(default_factory=Counts)
     reasons: Counter[str] = field(default_factory=Counter)
+    warned: Counter[str] = field(default_factory=Counter)
     routes: Counter[str] = field(default_factory=Counter)
     devices: Counter[str] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
@@ -26,6 +27,7 @@ class Account:
     def add(self, receipt: Receipt) -> None:
         self.counts += receipt.counts
         self.reasons.update(receipt.reasons)
+        self.warned.update(receipt.found.warned)
         self.routes.update(receipt.routes)
         self.seconds.update(receipt.seconds)
         self.devices[receipt.device] += receipt.counts.scored
@@ -62,6 +64,7 @@ class Account:
             routes=dict(self.routes),
             devices=dict(self.devices),
             reasons=dict(self.reasons),
+            warned=dict(self.warned),
             bad_files=tuple(sorted(self.bad_files, key=lambda b: (b.path, b.stage))),
             notes=(*self._absences(), *(f"{note} ({n}x)" if n > 1 else note for note, n in self.notes.items())),
             **facts,  # type: ignore[arg-type]

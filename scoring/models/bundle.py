@@ -1,4 +1,4 @@
-"""A bundle on disk: model.yaml, weights.safetensors, golden.parquet. Read, check, write, digest.
+"""A bundle on disk: model.yaml, weights.safetensors, golden.parquet, perhaps contract.yaml. Read, check, write, digest.
 
 Every file is foreign (law 8): nothing here unpickles, imports or evaluates what a bundle says. What the keys of one family mean is
 that family's business; what all bundles share is checked here.
@@ -20,10 +20,11 @@ import torch
 import yaml
 
 from scoring.errors import ModelError
-from scoring.models.manifest import MAX_BYTES, Fields, parse
+from scoring.models.manifest import MAX_BYTES, Fields, parse, plain
 from scoring.settings import Column
 
 FORMAT = 1
+CONTRACT = "contract.yaml"  # may be there
 FILES = ("golden.parquet", "model.yaml", "weights.safetensors")
 EXPECTED = "expected."  # golden columns named so hold the expected outputs
 GOLDEN_MAX_ROWS = 10_000
@@ -93,6 +94,11 @@ class Bundle:
             if found[name] != expected[name]:
                 raise ModelError(f"Bundle {self.name}: tensor {name!r} is {_say(found[name])}, expected {_say(expected[name])}.")
         return safetensors.torch.load_file(self.folder / "weights.safetensors")
+
+    def contract(self) -> dict[str, Any]:
+        """What contract.yaml says, or nothing; the keys are those of the settings. Raises: ModelError: not plain, small YAML."""
+        path = self.folder / CONTRACT
+        return plain(path.read_bytes(), str(path)) if path.is_file() else {}
 
     def golden(self, outputs: tuple[str, ...]) -> pa.Table:
         """Golden inputs of the declared types and float32 columns `expected.<output>`. Raises: ModelError: one is not there."""
@@ -170,9 +176,9 @@ def check_outputs(outputs: tuple[str, ...], where: str) -> tuple[str, ...]:
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 over (name, SHA-256) of exactly the three files, by name: what the model is, wherever it lies."""
+    """SHA-256 over (name, SHA-256) of exactly the three files, and of a contract, by name: what the model is, wherever it lies."""
     total = hashlib.sha256()
-    for name in FILES:
+    for name in (*FILES, *((CONTRACT,) if (folder / CONTRACT).is_file() else ())):
         with open(folder / name, "rb") as file:
             total.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()

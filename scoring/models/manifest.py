@@ -31,14 +31,18 @@ class _Loader(yaml.SafeLoader):
 
 def parse(text: bytes, where: str) -> Fields:
     """Raises: ModelError: not YAML, or YAML beyond the limits above."""
+    return Fields(plain(text, where), where)
+
+
+def plain(text: bytes, where: str) -> Any:
+    """What the YAML says. Raises: as `parse`."""
     if len(text) > MAX_BYTES:
         raise ModelError(f"{where} has {len(text):,} bytes; at most {MAX_BYTES:,} are read.")
     try:
         _refuse_bombs(text.decode(), where)
-        data = yaml.load(text.decode(), Loader=_Loader)
+        return yaml.load(text.decode(), Loader=_Loader)
     except (yaml.YAMLError, ValueError) as error:
         raise ModelError(f"{where} is not plain YAML: {' '.join(str(error).split())}") from None
-    return Fields(data, where)
 
 
 def _refuse_bombs(text: str, where: str) -> None:

@@ -49,6 +49,12 @@ VERBS = {
         "take a person out of everything, for good; subject=- reads the id from standard input",
         words=("workspace", "subject", "reason", "column", "datasets"),
     ),
+    "contract infer": Verb(
+        "write a first contract from a sample of data", places=("path",), words=("source", "out", "rows"), file="contract_infer"
+    ),
+    "contract check": Verb(
+        "try a contract on data without scoring", places=("path",), words=("contract", "source"), file="contract_check"
+    ),
     "demo-data": Verb("make the data and the model of the demo", words=("out", "rows", "seed"), file="demo"),
 }
 

@@ -19,14 +19,16 @@ import pyarrow.parquet as pq
 
 from scoring.errors import ConfigError, StoreError
 from scoring.settings import Sink
+from scoring.sinks import keys as key_files
 from scoring.sinks.spool import Spool, storable
 from scoring.stores import Store, sha256_of
-from scoring.types import MARKS, BadFile, Receipt, Slice, StagedFile
+from scoring.types import MARKS, BadFile, Findings, Receipt, Slice, StagedFile
 
 RECEIPT = "scoring.receipt"
 CONSTANTS = ("model_version", "run_id")
 _MARK_TYPES: tuple[pa.DataType, ...] = (pa.string(), pa.int64(), pa.int64(), pa.string(), pa.list_(pa.string()), pa.string())
 _MARKS = pa.schema(dict(zip(MARKS, _MARK_TYPES, strict=True)))
+_NOTHING = Findings()
 
 
 def key_of(run_id: str, slice_id: str) -> str:
@@ -145,16 +147,17 @@ class StagedWriter:
         for spool in (self._scores, *self._rejects.values()):
             spool.flush()
 
-    def commit(self, **facts: Any) -> Receipt:
-        """Create the staged file; `facts` are the remaining fields of the receipt. Returns the receipt that counts: another
-        attempt's, if that came first.
+    def commit(self, found: Findings = _NOTHING, keys: np.ndarray[Any, Any] | None = None, **facts: Any) -> Receipt:
+        """Create the staged file; `facts` are the remaining fields of the receipt, `keys` the sorted keys of the rows. Returns the
+        receipt that counts: another attempt's, if that came first.
 
         Raises:
             StoreError, OSError: it may have been created nevertheless; `find` tells.
         """
         self._sites("stage.before_quarantine")
         kept = tuple(self._keep(n, spool) for n, spool in enumerate(self._rejects.values()))
-        receipt = Receipt(self._work.id, self._work.partition, self._attempt, quarantine=kept, **facts)
+        found = replace(found, keys=self._keep_keys(keys))
+        receipt = Receipt(self._work.id, self._work.partition, self._attempt, quarantine=kept, found=found, **facts)
         path, key = self._close(receipt), key_of(self._run_id, self._work.id)
         counted = replace(receipt, scores=StagedFile(key, receipt.counts.scored, path.stat().st_size, sha256_of(path)))
         self._sites("stage.before_link")
@@ -164,7 +167,7 @@ class StagedWriter:
         if won:
             remember(self._store, self._run_id, counted)
             return counted
-        return self._yield_to_winner(kept)
+        return self._yield_to_winner((*kept, *((found.keys,) if found.keys else ())))
 
     def abort(self) -> None:
         """Remove what was spooled; nothing of it was ever visible."""
@@ -203,9 +206,19 @@ class StagedWriter:
         return path
 
     def _keep(self, n: int, spool: Spool) -> StagedFile:
-        path = spool.close({})
         key = f"runs/{self._run_id}/quarantine/{self._work.id}.{self._attempt}.{n}.parquet"
-        staged = StagedFile(key, spool.rows, path.stat().st_size, sha256_of(path))
+        return self._create(key, spool.close({}), spool.rows)
+
+    def _keep_keys(self, keys: np.ndarray[Any, Any] | None) -> StagedFile | None:
+        if keys is None or not len(keys):
+            return None
+        path = self._store.spool(f"{self._work.id}.{self._attempt}.k")
+        key_files.write(path, keys)
+        return self._create(f"runs/{self._run_id}/keys/{self._work.id}.{self._attempt}.parquet", path, len(keys))
+
+    def _create(self, key: str, path: Path, rows: int) -> StagedFile:
+        """An immutable file of this attempt, durable when this returns."""
+        staged = StagedFile(key, rows, path.stat().st_size, sha256_of(path))
         if not self._store.put(key, path):
             raise StoreError(f"{key} is there already: attempt {self._attempt} is not a name of its own.")
         return staged

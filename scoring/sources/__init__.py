@@ -45,12 +45,14 @@ class Window:
     """Rows read together. `positions` int64 (rows,): ascending places of the rows in the file; `rejected` lines fill gaps.
 
     `origins` string (rows,): the files that rows came from first, where that is not the file that was read (requeued rows).
+    `ignored` names columns that the file has and nobody asked for.
     """
 
     batch: pa.RecordBatch
     positions: np.ndarray[Any, np.dtype[np.int64]]
     rejected: tuple[Rejected, ...] = ()
     origins: pa.StringArray | None = None
+    ignored: tuple[str, ...] = ()
 
 
 class Kind(Protocol):

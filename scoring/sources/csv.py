@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import IO, Any, Literal, cast
 
 import numpy as np
@@ -23,7 +24,7 @@ from scoring.settings import Csv, Source
 from scoring.sources import Footer, Rejected, Window, marks
 from scoring.sources.guard import translated, unchanged
 from scoring.sources.stream import Stream, UndecodableError
-from scoring.sources.windows import batch_of, chosen, describe
+from scoring.sources.windows import batch_of, chosen, describe, ignored
 from scoring.types import File, Fragment
 
 SUFFIXES = tuple(f"{kind}{packed}" for kind in (".csv", ".tsv") for packed in ("", ".gz", ".zst"))
@@ -49,11 +50,12 @@ def read(fragment: Fragment, columns: Sequence[str] | None, window_rows: int, se
     """
     with unchanged(fragment):
         names = _names(fragment.path, settings.csv)
-        reading = _Reading(fragment, names, chosen(names, columns), window_rows, settings.csv)
+        wanted = chosen(names, columns)
+        reading, extra = _Reading(fragment, names, wanted, window_rows, settings.csv), ignored(names, wanted)
         try:
-            yield from reading.windows()
+            yield from (replace(window, ignored=extra) for window in reading.windows())
         except UndecodableError:
-            yield from reading.windows_with_marks()
+            yield from (replace(window, ignored=extra) for window in reading.windows_with_marks())
 
 
 class _Reading:

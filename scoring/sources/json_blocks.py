@@ -64,7 +64,7 @@ def parsed(text: bytes, lines: int, types: dict[str, pa.DataType], others: bool)
     read = arrow_json.ReadOptions(use_threads=False, block_size=len(text) + 1)
     form = arrow_json.ParseOptions(pa.schema(list(types.items())), False, "ignore" if others else "error")
     try:
-        table = arrow_json.read_json(pa.BufferReader(text), read, form).select(list(types))
+        table = arrow_json.read_json(cast(Any, pa.BufferReader(text)), read, form).select(list(types))
     except (pa.ArrowInvalid, UnicodeDecodeError):
         return None
     batches = table.combine_chunks().to_batches()

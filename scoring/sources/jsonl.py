@@ -141,7 +141,7 @@ class _Type:
         """
         if not pa.types.is_integer(column.type) and not pa.types.is_floating(column.type):
             return True
-        span = pc.min_max(column).as_py()
+        span: Any = pc.min_max(column).as_py()
         largest = max(abs(span["min"] or 0), abs(span["max"] or 0))
         if largest >= (_EXACT if pa.types.is_floating(column.type) else _INT64):
             return False

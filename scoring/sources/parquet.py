@@ -16,7 +16,7 @@ from scoring.errors import SourceError
 from scoring.settings import Source
 from scoring.sources import Footer, Window
 from scoring.sources.guard import translated, unchanged
-from scoring.sources.windows import chosen, describe, windows
+from scoring.sources.windows import chosen, describe, ignored, windows
 from scoring.types import File, Fragment
 
 SUFFIXES = (".parquet", ".parq", ".pq")
@@ -60,7 +60,8 @@ def read(fragment: Fragment, columns: Sequence[str] | None, window_rows: int, se
             buffer_size=_BUFFER_BYTES,
             page_checksum_verification=True,
         ) as file:
-            yield from windows(_batches(file, groups, names, window_rows), names, window_rows, fragment)
+            batches = _batches(file, groups, names, window_rows)
+            yield from windows(batches, names, window_rows, fragment, ignored(schema.names, names))
 
 
 def _batches(file: pq.ParquetFile, groups: range, names: list[str], window_rows: int) -> Iterator[pa.RecordBatch]:

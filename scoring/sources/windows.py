@@ -32,7 +32,14 @@ def chosen(names: Sequence[str], columns: Sequence[str] | None) -> list[str]:
     return list(names) if columns is None else [name for name in names if name in set(columns)]
 
 
-def windows(batches: Iterable[pa.RecordBatch], names: list[str], window_rows: int, fragment: Fragment) -> Iterator[Window]:
+def ignored(names: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
+    """The columns that a file has and nobody asked for."""
+    return tuple(sorted({*names} - {*wanted}))
+
+
+def windows(
+    batches: Iterable[pa.RecordBatch], names: list[str], window_rows: int, fragment: Fragment, extra: tuple[str, ...] = ()
+) -> Iterator[Window]:
     """Cut batches to at most `window_rows` rows; empty ones are left out.
 
     Every value is validated (`validate(full=True)`) before it leaves: unvalidated foreign Arrow memory segfaults later.
@@ -45,7 +52,7 @@ def windows(batches: Iterable[pa.RecordBatch], names: list[str], window_rows: in
         batch = plain(batch.select(names))
         for start in range(0, batch.num_rows, window_rows):
             part = batch.slice(start, window_rows)
-            yield Window(part, np.arange(position, position + part.num_rows, dtype=np.int64))
+            yield Window(part, np.arange(position, position + part.num_rows, dtype=np.int64), ignored=extra)
             position += part.num_rows
     found = position - fragment.first_row
     if fragment.rows is not None and found != fragment.rows:

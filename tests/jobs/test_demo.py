@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+import scoring
 from scoring.errors import ConfigError
 from scoring.jobs import demo
 from scoring.models.load import load
@@ -60,6 +62,29 @@ def test_types_and_nulls(made):
     assert kinds == {"transaction_id": "int64", "hour": "int32"} | floats | texts
     nulls = {name for name in table.column_names if table.column(name).null_count}
     assert nulls == {"merchant_risk", "distance_km", "minutes_since_last", "card_type"}
+
+
+def test_the_dirt_is_quarantined_with_its_reasons_and_nothing_else(made, tmp_path):
+    """Against the generator's own truth, day by day: none missed, no good row lost."""
+    truth = json.loads((made / "data" / "truth.json").read_text())
+    paths = [f"source.path={made}/data/transactions", f"model.bundle={made}/bundle", f"workspace={tmp_path}"]
+    record = scoring.run(["job=demo", *paths, "engine=inline"])
+    assert record.status == "published-with-warnings"
+    totals, days = Counter(), {p.key.removeprefix("date="): p for p in record.partitions}
+    assert days.keys() == truth.keys()
+    for day, wanted in truth.items():
+        lost = sum(wanted["files_lost"].values())
+        assert days[day].rows["scored"] == wanted["rows"] - wanted["rows_at_fault"]
+        assert days[day].rows["quarantined"] == wanted["rows_at_fault"] + lost
+        found = Counter()
+        for file in (tmp_path / "quarantine" / f"date={day}").rglob("*.parquet"):
+            rows = pq.read_table(file, partitioning=None).select(["_row", "_reasons"]).to_pylist()
+            found.update(reason for row in rows if row["_row"] is not None for reason in row["_reasons"])
+        assert found == wanted["reasons"]
+        totals += found
+    assert set(totals) == {"amount:range", "amount:type", "hour:range", "merchant_risk:range", "rule:online_has_no_place"}
+    lost = {name for wanted in truth.values() for name in wanted["files_lost"]}
+    assert {bad.path.rsplit("/", 1)[1] for bad in record.bad_files} == lost
 
 
 def test_values_that_cannot_be(made):

@@ -108,7 +108,9 @@ def test_a_baseline_is_no_part_of_the_model(place, tmp_path):
 
 def test_a_baseline_of_one_file(place, tmp_path):
     pq.write_table(table(500, 5), tmp_path / "all.parquet")
-    made, _ = verb.command(words("baseline", [str(tmp_path / "all.parquet"), f"bundle={place / 'bundle'}", f"out={tmp_path / 'b.json'}"]))
+    made, _ = verb.command(
+        words("baseline", [str(tmp_path / "all.parquet"), f"bundle={place / 'bundle'}", f"out={tmp_path / 'b.json'}"])
+    )
     assert (made.rows, made.keys, stored.read(tmp_path / "b.json").keys) == (500, ("all",), ("all",))
 
 
