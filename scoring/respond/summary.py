@@ -8,6 +8,7 @@ from scoring.respond.manual import clean
 from scoring.settings import WATCHED
 from scoring.types import Check, RunRecord
 
+_CONTRASTS = 3
 _SHOWN = 12  # reasons and files; the rest is counted
 
 
@@ -20,7 +21,7 @@ def render(record: RunRecord, workspace: str, program: str = "scoring") -> str:
     if rows["in"]:
         lines.append(_equation(rows))
         lines += [f"  {count:>12,}  {clean(reason)}" for reason, count in _most(record.reasons)]
-        lines += _files(record) + _partitions(record) + _drift(record) + _time(record)
+        lines += _costs(record) + _files(record) + _partitions(record) + _drift(record) + _time(record)
     return "\n".join(clean(line, most=2_000) for line in [*lines, *_where(record, workspace, program)])
 
 
@@ -33,6 +34,17 @@ def _most(counts: dict[str, int]) -> list[tuple[str, int]]:
     ordered = sorted(((reason, n) for reason, n in counts.items() if n), key=lambda item: (-item[1], item[0]))
     rest = ordered[_SHOWN:]
     return ordered[:_SHOWN] + ([(f"and {len(rest)} more reasons", sum(n for _, n in rest))] if rest else [])
+
+
+def _costs(record: RunRecord) -> list[str]:
+    """Rows that were scored with a warning, and whom the rules that lost rows cost."""
+    lines = [f"warned, and scored: {n:,}  {clean(rule)}" for rule, n in _most(record.warned)]
+    for cost in record.costs[:_CONTRASTS]:
+        among = (
+            f"{cost.share_lost:.0%} of the rows that {clean(cost.rule)} lost have {clean(cost.column)} = {clean(cost.value, 40)}"
+        )
+        lines.append(f"whom it costs: {among}, of all rows {cost.share_all:.0%}")
+    return lines
 
 
 def _files(record: RunRecord) -> list[str]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from scoring.respond import summary
 from scoring.respond.manual import clean, program
-from scoring.types import BadFile, Check, PartitionRecord, RunRecord
+from scoring.types import BadFile, Check, Cost, PartitionRecord, RunRecord
 
 words = st.text(max_size=30)
 amounts = st.integers(0, 10**9)
@@ -34,6 +34,8 @@ def records(draw):
         bad_files=tuple(draw(st.lists(st.builds(BadFile, words, st.just("read"), words, amounts), max_size=20))),
         notes=tuple(draw(st.lists(words, max_size=3))),
         message=draw(words),
+        warned=draw(st.dictionaries(words, amounts, max_size=3)),
+        costs=tuple(draw(st.lists(st.builds(Cost, words, amounts, words, words, st.floats(0, 1), st.floats(0, 1)), max_size=5))),
     )
 
 
@@ -129,3 +131,9 @@ def test_how_we_were_called():
     assert program("/x/scoring/__main__.py").endswith(" -m scoring")
     assert program("") == "scoring"
     assert program("/nowhere/at/all/scoring") == "scoring"
+
+
+def test_whom_a_rule_costs_is_said():
+    told = summary.render(account(warned={"b:range": 7}, costs=(Cost("a:null", 120, "group", "b", 0.7, 0.1),)), "w")
+    assert "warned, and scored: 7  b:range" in told
+    assert "whom it costs: 70% of the rows that a:null lost have group = b, of all rows 10%" in told
