@@ -72,11 +72,8 @@ def test_no_footer_of_the_corpora_costs_the_driver_anything() -> None:
 @pytest.mark.parametrize("count", [400, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_nor_does_one_with_other_bytes(count: int, tmp_path: Path) -> None:
     chance, jobs = random.Random(count), []
-    kinds = {
-        "ipc": sorted(CORPUS.glob("arrow_golden/*.arrow_file")),
-        "parquet": sorted(CORPUS.glob("parquet_testing_data/*.parquet")),
-    }
-    small = {kind: [path for path in paths if path.stat().st_size < 100_000] for kind, paths in kinds.items()}
+    kinds = {"ipc": "arrow_golden/*.arrow_file", "parquet": "parquet_testing_data/*.parquet"}
+    small = {kind: [path for path in sorted(CORPUS.glob(name)) if path.stat().st_size < 100_000] for kind, name in kinds.items()}
     for n in range(count):
         kind = chance.choice(["ipc", "parquet"])
         path = tmp_path / f"{n}"
