@@ -213,11 +213,11 @@ class Receipt:
     seconds: dict[str, float] = field(default_factory=dict)
     device: str = ""
     notes: tuple[str, ...] = ()
-    people: str = ""  # digest of the list of erased people under which the rows were scored
     scores: StagedFile | None = None  # set by whoever found the file: a file cannot hold its own digest
     absent: dict[str, Absence] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)  # Summary.plain of scoring/watch/, empty where nothing is watched
     found: Findings = Findings()
+    people: str = ""  # digest of the list of erased people under which the rows were scored
 
     def __post_init__(self) -> None:
         if self.rows_in != self.counts.total:

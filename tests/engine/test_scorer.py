@@ -107,7 +107,7 @@ def test_a_model_that_raises_on_everything_is_not_a_thousand_bad_rows():
     with pytest.raises(LaneError) as error:
         scorer().score(rows([13] * 1000))
     assert error.value.kind == "model"
-    assert "thirteen" in error.value.message
+    assert error.value.message.endswith("ValueError")  # what the model said of it may quote the row
 
 
 def test_reasons_name_the_error():
