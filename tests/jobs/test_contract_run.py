@@ -120,6 +120,7 @@ def test_columns_that_come_go_or_widen(place, tmp_path):
     for day, kept in (("01", more), ("02", more.drop_columns(["lim"]))):
         (tmp_path / "in" / f"date=2026-01-{day}").mkdir(parents=True)
         pq.write_table(kept, tmp_path / "in" / f"date=2026-01-{day}" / "a.parquet")
+    pq.write_table(more.slice(0, 5), tmp_path / "in" / "date=2026-01-02" / "b.parquet")  # a day of which nothing is scored is held
     asked = [*BASE, "contract.columns.x={dtype: float32}"]
     record = run(place, tmp_path / "ws", *asked, data=tmp_path / "in")
     assert [p.status for p in record.partitions] == ["published", "held"]
