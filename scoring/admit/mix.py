@@ -25,8 +25,8 @@ Rows = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def compared(columns: Mapping[str, Column]) -> tuple[str, ...]:
-    """The columns worth comparing, as far as the contract tells."""
-    texts = [n for n, c in columns.items() if c.dtype in ("string", "bool") or c.allowed is not None]
+    """The columns worth comparing, as far as the contract tells. No personal ones: their values must not reach a receipt."""
+    texts = [n for n, c in columns.items() if c.pii is None and (c.dtype in ("string", "bool") or c.allowed is not None)]
     return tuple(n for n in texts if columns[n].role in (None, "feature") and columns[n].pattern is None)[:MOST_COLUMNS]
 
 

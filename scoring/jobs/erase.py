@@ -16,7 +16,7 @@ from scoring.admit.finding import Finder
 from scoring.admit.keys import key_ring
 from scoring.errors import ConfigError, UsageError
 from scoring.jobs.arguments import Given
-from scoring.jobs.recovery import announce
+from scoring.jobs.recovery import announce, recover
 from scoring.jobs.workspace import existing
 from scoring.ledger import erasures, runs
 from scoring.ledger.chain import Ledger
@@ -112,6 +112,7 @@ def _workspace(store: Store, search: Finder, pseudonym: str, ledger: Ledger, sit
     def say(key: str, before: str, after: str, rows: int) -> None:
         erasures.note(store, pseudonym, key, before, after, rows)
 
+    recover(store, ledger)
     eraser = Eraser(store, search, say, lambda: ledger.head, sites)
     eraser.runs()
     for manifest in eraser.partitions():

@@ -216,6 +216,7 @@ def _less(receipt: Receipt, scored: int, out: int, reasons: Counter[str], named:
         reasons={reason: n for reason, n in left.items() if n},
         routes=routes,
         quarantine=named,
+        found=replace(receipt.found, mix={}),  # values of rows, should the column not have been tagged then
     )
 
 
