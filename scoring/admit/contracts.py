@@ -48,7 +48,8 @@ def check(contract: Contract, rules: Rules) -> None:
             raise ConfigError(f"contract.unique: {name!r} is no declared column. Declare it in contract.columns.")
         if name in contract.columns and contract.columns[name].pii is not None:
             raise ConfigError(
-                f"contract.unique: {name!r} is personal data, and keys are kept with the run, where no erasure finds them. Leave it out."
+                f"contract.unique: {name!r} is personal data, and keys are kept with the run, where no erasure finds them. "
+                "Leave it out."
             )
     if time_column(contract) is None and contract.freshness_hours is not None:
         raise ConfigError("contract.freshness_hours needs a column with role: time.")
