@@ -24,6 +24,7 @@ import psutil
 _PREFIX = "scoring-"
 _NOTE, _RAY = "driver.json", "r"
 _LONGEST_PLACE = 40  # characters: Ray puts sockets below, and socket paths have 107
+_REMOVALS = 5  # tries
 _END_S = 3.0  # for processes to go
 
 
@@ -55,7 +56,11 @@ class PrivateFolder:
         """End what is left of the family, which may take some seconds to go by itself, and remove the folder."""
         _, left = psutil.wait_procs(family, timeout=_END_S)
         _end(left)
-        shutil.rmtree(self.path, ignore_errors=True)
+        for _ in range(_REMOVALS):  # who was started a moment before the end is not in the family, and writes on
+            shutil.rmtree(self.path, ignore_errors=True)
+            if not os.path.exists(self.path):
+                break
+            _end(_writing_in(self.path, psutil.process_iter()))
         os.close(self._note)
 
 

@@ -199,7 +199,8 @@ def test_a_partition_of_which_nothing_could_be_read_is_held_and_an_empty_one_is_
     put(tmp_path, "day=5/b.parquet", ROWS.slice(0, 0))
     record = scored(tmp_path, bundle, max_bad_files=None, max_bad_share=None)
     assert record.status == "held"
-    assert failed(record) == {"day=1": ["readable"], "day=2": [], "day=3": [], "day=4": ["readable"], "day=5": ["readable"]}
+    lacking = ["readable", "contract:schema:missing"]
+    assert failed(record) == {"day=1": ["readable"], "day=2": [], "day=3": [], "day=4": lacking, "day=5": ["readable"]}
     assert keys(open_store(str(tmp_path / "ws"))) == ["day=2", "day=3"]
     (entry,) = [e for e in map(json.loads, ledger(tmp_path)) if e["subject"] == "day=1"]
     assert entry["kind"] == "held"

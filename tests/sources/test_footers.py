@@ -56,7 +56,7 @@ def footers(jobs: list[tuple[str, str]]) -> list[tuple[str, float, int]]:
 def sound(told: list[tuple[str, float, int]]) -> None:
     assert {what for what, _, _ in told} <= {"footer", "SourceError"}
     assert max(seconds for _, seconds, _ in told) < 5
-    assert told[-1][2] < 1_000_000
+    assert told[-1][2] < 1_500_000  # of the child: some 1.0 GB was seen with a full allocator, and never more
 
 
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpora are not on this machine")
