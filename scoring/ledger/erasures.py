@@ -29,11 +29,15 @@ def notes(store: Store, pseudonym: str) -> list[dict[str, Any]]:
 
 
 def replaced(store: Store) -> dict[str, set[str]]:
-    """Digest of a file -> digests of what erasures made of it, "" where nothing is left."""
+    """Digest of a file -> digests of all that erasures made of it, one after the other; "" where nothing is left."""
     steps: dict[str, set[str]] = {}
     for key in store.list(_FILES):
         entry = json.loads(store.get(key))
         steps.setdefault(entry["before"], set()).add(entry["after"])
+    for found in steps.values():
+        fresh = set(found)
+        while fresh := {after for before in fresh for after in steps.get(before, ())} - found:
+            found |= fresh
     return steps
 
 

@@ -24,8 +24,8 @@ import os, subprocess, sys
 from scoring.pool.private import PrivateFolder
 folder = PrivateFolder()
 os.mkdir(folder.ray)
-wait = "import sys; f = open(sys.argv[1], 'a'); print('up', flush=True); sys.stdin.read()"
-agent = subprocess.Popen([sys.executable, "-c", wait, folder.ray + "/agent.log"], stdin=0, stdout=subprocess.PIPE,
+wait = "import signal, sys; f = open(sys.argv[1], 'a'); print('up', flush=True); signal.pause()"
+agent = subprocess.Popen([sys.executable, "-c", wait, folder.ray + "/agent.log"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                          start_new_session=True)
 agent.stdout.readline()
 print(folder.path, agent.pid, flush=True)
