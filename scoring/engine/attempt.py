@@ -1,4 +1,4 @@
-"""One attempt at one slice: read, admit and encode, score, stage, in three or four threads with bounded memory.
+"""One attempt at one slice: read, admit and encode, score, stage, in four threads or in one, with bounded memory.
 
 Knows nothing of retries. What breaks as a whole (a file that cannot be read, a missing column) is raised as `Broken`; nothing of
 the attempt is staged then, and the lane starts again without that fragment.
@@ -65,11 +65,13 @@ class Attempt:
         writer: StagedWriter,
         turn: AbstractContextManager[object],
         people: str,
-        one_core: bool,
+        room: AbstractContextManager[object],
+        pipeline: Pipeline,
         plan: Plan | None = None,
     ) -> None:
-        """`one_core`: encode and score in one thread, so that a window is scored while it lies in the core's cache (a tenth)."""
-        self._one_core, self._encode_s = one_core, 0.0
+        """`room` is held while rows flow, not while files are made durable; `turn` while a window is scored."""
+        self._room = room
+        self._pipeline = pipeline
         self._tally = None if plan is None else Tally(plan)
         self._job, self._model, self._rules, self._scorer, self._writer, self._turn = job, model, rules, scorer, writer, turn
         self._privacy, self._people = privacy, people
@@ -88,15 +90,12 @@ class Attempt:
             Broken: a fragment cannot be scored as a whole.
             LaneError, StoreError, InputChangedError, OSError: nothing was staged.
         """
-        pipeline = Pipeline()
+        pipeline = self._pipeline
         self._lacking = decoded(absent)
         try:
-            apart = (("encode", self._encode), ("score", self._score))
-            together = (("score", self._encode_and_score),)
-            stages = together if self._one_core else apart
-            pipeline.run(("read", self._read(fragments, faults)), *stages, ("stage", self._stage))
-            if self._one_core:
-                pipeline.seconds |= {"encode": self._encode_s, "score": pipeline.seconds["score"] - self._encode_s}
+            stages = (("encode", self._encode), ("score", self._score), ("stage", self._stage))
+            with self._room:
+                pipeline.run(("read", self._read(fragments, faults)), *stages)
             for bad in lost:
                 self._lose(bad)
             began = time.perf_counter()
@@ -133,12 +132,6 @@ class Attempt:
             self._tally.rows(admitted.good, window.positions, admitted.kept)
         self._noted.add(window.batch, window.positions, window.ignored, admitted, self._rules)
         return fragment, window, admitted, self._scorer.device.upload(self._model.encode(admitted.good))
-
-    def _encode_and_score(self, given: tuple[Fragment, Window]) -> Item:
-        began = time.perf_counter()
-        encoded = self._encode(given)
-        self._encode_s += time.perf_counter() - began
-        return self._score(encoded)
 
     def _score(self, given: tuple[Fragment, Window, Admitted, Encoded]) -> Item:
         with self._turn:

@@ -24,6 +24,7 @@ from scoring.engine import recall
 from scoring.engine.attempt import Attempt, Broken
 from scoring.engine.device import Device, open_device
 from scoring.engine.faults import Faults
+from scoring.engine.pipeline import Pipeline
 from scoring.engine.scorer import LaneError, Scorer
 from scoring.errors import InputChangedError, StoreError, bug
 from scoring.ledger.suppressed import pinned
@@ -80,6 +81,7 @@ class EngineLane:
         self._remembered = self._budget.size if self._budget.settled else 0
         self._turn = self._turns(spec.cpus)
         self._one_core = self._scorer.device.route == "cpu" and spec.cpus == 1
+        # on one core a second slice would only take the cache from the first: it waits, ready to begin
         self._room = threading.BoundedSemaphore(1 if self._one_core else job.engine.in_flight)
 
     def process(self, work: Slice, attempt: str) -> Receipt | Failure:
@@ -111,13 +113,10 @@ class EngineLane:
         lost: tuple[BadFile, ...] = ()
         if work.fault is not None:
             fragments, lost = (), tuple(BadFile(f.path, "plan", work.fault, f.rows or 0) for f in work.fragments)
-        with self._room:  # on one core a second slice would only take the cache from the first: it waits here, ready to begin
-            return self._attempts(work, attempt, fragments, lost)
-
-    def _attempts(self, work: Slice, attempt: str, fragments: tuple[Fragment, ...], lost: tuple[BadFile, ...]) -> Receipt:
         while True:
             made_of = (self._job, self._model, self._rules, self._privacy, self._scorer)
-            one = Attempt(*made_of, self._writer(work, attempt), self._turn, self._people, self._one_core, self._plan)
+            pipeline = Pipeline(0 if self._one_core else 2)
+            one = Attempt(*made_of, self._writer(work, attempt), self._turn, self._people, self._room, pipeline, self._plan)
             try:
                 receipt = one.run(fragments, lost, work.absent, self._faults)
             except Broken as found:

@@ -1,4 +1,4 @@
-"""Stages in a row, each in a thread of its own, joined by bounded queues.
+"""Stages in a row: each in a thread of its own, joined by bounded queues, or all in turn in the caller's.
 
 Memory is bounded by (stages x depth) items however long the input is. The first error wins: it stops every stage and is raised in
 the caller's thread. Knows nothing of rows.
@@ -18,7 +18,11 @@ _POLL_S = 0.05  # how often a blocked stage looks whether the pipeline has been 
 
 
 class Pipeline:
-    """`seconds` holds the busy time of each stage, waits excluded."""
+    """`seconds` holds the busy time of each stage, waits excluded.
+
+    `depth` items wait before each stage; with 0 there are no threads, and an item passes all stages before the next is taken. That is
+    for a single core: an item stays in its cache, and no stage takes the core or the interpreter's lock from another (a tenth).
+    """
 
     def __init__(self, depth: int = 2) -> None:
         self.seconds: dict[str, float] = {}
@@ -32,6 +36,8 @@ class Pipeline:
 
         Raises: the first exception that the source or a stage raised.
         """
+        if not self._depth:
+            return self._in_turn(source, *stages)
         queues = [queue.Queue[Any](self._depth) for _ in stages]
         jobs = [(source[0], partial(self._pump, source[0], iter(source[1]), queues[0]))]
         for n, (name, work) in enumerate(stages[:-1]):
@@ -45,6 +51,20 @@ class Pipeline:
             thread.join()
         if self._error is not None:
             raise self._error
+
+    def _in_turn(self, source: tuple[str, Iterable[Any]], *stages: tuple[str, Callable[[Any], Any]]) -> None:
+        items = iter(source[1])
+        first, rest = (source[0], lambda _: next(items, _END)), stages
+        self.seconds = {name: 0.0 for name, _ in (first, *rest)}
+        while (item := self._timed(*first, None)) is not _END:
+            for name, work in rest:
+                item = self._timed(name, work, item)
+
+    def _timed(self, name: str, work: Callable[[Any], Any], item: Any) -> Any:
+        began = time.perf_counter()
+        done = work(item)
+        self.seconds[name] += time.perf_counter() - began
+        return done
 
     def _guard(self, job: Callable[[], None]) -> None:
         try:

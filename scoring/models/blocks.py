@@ -27,24 +27,30 @@ def in_blocks(
     rows: int,
     outputs: int,
     block_rows: int = BLOCK_ROWS,
+    copy: bool = True,
 ) -> torch.Tensor:
     """Compute float32 (rows, outputs) block by block.
 
     `inputs` are CPU tensors with the dimension along which rows lie; `compute` gets tensors of the same layout with exactly
     `block_rows` rows, valid until it returns, and gives (block_rows, outputs). The last block is padded with its last row, so
-    that a model never sees values that no row has.
+    that a model never sees values that no row has. With `copy` blocks are the model's own, and contiguous; without, whole ones are
+    views of the inputs, for what neither writes to them nor minds strides.
     """
     scores = torch.empty((rows, outputs), dtype=torch.float32)
-    scratch = [_like(tensor, dim, block_rows) for tensor, dim in inputs]
-    for start in range(0, rows, block_rows):
-        count = min(block_rows, rows - start)
+    whole = rows - rows % block_rows
+    scratch = [_like(tensor, dim, block_rows) for tensor, dim in inputs] if copy or whole < rows else []
+    for start in range(0, whole, block_rows):
+        blocks = [tensor.narrow(dim, start, block_rows) for tensor, dim in inputs]
+        if copy:
+            blocks = [place.copy_(block) for place, block in zip(scratch, blocks, strict=True)]
+        scores[start : start + block_rows] = compute(blocks)
+    if whole < rows:
         for (tensor, dim), block in zip(inputs, scratch, strict=True):
-            block.narrow(dim, 0, count).copy_(tensor.narrow(dim, start, count))
-            if count < block_rows:
-                block.narrow(dim, count, block_rows - count).copy_(
-                    tensor.narrow(dim, start + count - 1, 1).expand_as(block.narrow(dim, count, block_rows - count))
-                )
-        scores[start : start + count] = compute(scratch)[:count]
+            rest, more = rows - whole, block_rows - rows + whole
+            block.narrow(dim, 0, rest).copy_(tensor.narrow(dim, whole, rest))
+            padded = block.narrow(dim, rest, more)
+            padded.copy_(tensor.narrow(dim, rows - 1, 1).expand_as(padded))
+        scores[whole:] = compute(scratch)[: rows - whole]
     return scores
 
 

@@ -110,7 +110,8 @@ class Tabular:
             if self.device.type != "cpu":
                 return self._plain((encoded.numbers, encoded.slots))
             compute = self._plain if self._folded is None else self._fast
-            return in_blocks(compute, ((encoded.numbers, 1), (encoded.slots, 1)), encoded.rows, len(self.outputs))
+            inputs, own = ((encoded.numbers, 1), (encoded.slots, 1)), self._folded is None
+            return in_blocks(compute, inputs, encoded.rows, len(self.outputs), copy=own)
 
     def score(self, table: pa.Table) -> pa.Table:
         """Output columns of a table with the declared inputs, in its order. Raises: ModelError: the inputs do not fit."""

@@ -7,6 +7,7 @@ import platform
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from scoring.deferred import put_off_pandas
 from scoring.errors import ConfigError, ScoringError, StoreError, bug
 from scoring.pool import Lane, LaneFactory, LaneKind
 from scoring.types import Failure, FailureKind, Receipt, Slice
@@ -22,6 +23,7 @@ class NotOpened:
 
 
 def open_lane(factory: LaneFactory, kind: LaneKind) -> Lane | NotOpened:
+    put_off_pandas()
     try:
         return factory(kind)
     except Exception as error:
