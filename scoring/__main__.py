@@ -29,6 +29,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from scoring.deferred import put_off_pandas
 from scoring.errors import ConfigError, ScoringError, UsageError, bug
 from scoring.jobs.arguments import Said, flags, safe_folder, words
 from scoring.respond.manual import clean, manual, paths, program, usage
@@ -137,6 +138,7 @@ def _command(arguments: list[str]) -> int:
     if "--help" in rest or "-h" in rest:
         _print(manual(verb))
         return 0
+    put_off_pandas()
     return _job(verb, rest) if VERBS[verb].job else _plain(verb, rest)
 
 

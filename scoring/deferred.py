@@ -6,8 +6,6 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-import pyarrow as pa
-
 
 class _NoPandas:
     """A finder on sys.meta_path that knows no pandas."""
@@ -26,6 +24,8 @@ def put_off_pandas() -> None:
     """
     if "pandas" in sys.modules:
         return
+    import pyarrow as pa  # a command that only shows its manual has no use for it
+
     sys.meta_path.insert(0, _NoPandas)
     try:
         pa.scalar(0)

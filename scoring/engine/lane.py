@@ -1,7 +1,7 @@
 """One model on one device, long-lived: takes slices, answers with receipts or failures, never with an exception.
 
 Weights are loaded once, golden rows are checked once per device. Several slices may be in hand at a time: while one computes, the
-next is read and encoded; a GPU is used by one window at a time, and a single core by one slice.
+next is read and encoded; a GPU is used by one window at a time, and a core by one slice.
 """
 
 from __future__ import annotations
@@ -80,9 +80,10 @@ class EngineLane:
         self._scorer = Scorer(device, self._stand_in, self._budget, job.engine.fallback)
         self._remembered = self._budget.size if self._budget.settled else 0
         self._turn = self._turns(spec.cpus)
-        self._one_core = self._scorer.device.route == "cpu" and spec.cpus == 1
-        # on one core a second slice would only take the cache from the first: it waits, ready to begin
-        self._room = threading.BoundedSemaphore(1 if self._one_core else job.engine.in_flight)
+        # As many slices as cores: a thread for each slice, not for each stage, and a slice beyond that waits, ready to begin.
+        side_by_side = spec.cpus == 1 or (self._model.reentrant and spec.cpus <= job.engine.in_flight)
+        self._in_turn = self._scorer.device.route == "cpu" and side_by_side
+        self._room = threading.BoundedSemaphore(spec.cpus if self._in_turn else job.engine.in_flight)
 
     def process(self, work: Slice, attempt: str) -> Receipt | Failure:
         """Score one slice and stage the result; idempotent: a slice that is staged already is not scored again."""
@@ -115,7 +116,7 @@ class EngineLane:
             fragments, lost = (), tuple(BadFile(f.path, "plan", work.fault, f.rows or 0) for f in work.fragments)
         while True:
             made_of = (self._job, self._model, self._rules, self._privacy, self._scorer)
-            pipeline = Pipeline(0 if self._one_core else 2)
+            pipeline = Pipeline(0 if self._in_turn else 2)
             one = Attempt(*made_of, self._writer(work, attempt), self._turn, self._people, self._room, pipeline, self._plan)
             try:
                 receipt = one.run(fragments, lost, work.absent, self._faults)

@@ -20,8 +20,8 @@ _POLL_S = 0.05  # how often a blocked stage looks whether the pipeline has been 
 class Pipeline:
     """`seconds` holds the busy time of each stage, waits excluded.
 
-    `depth` items wait before each stage; with 0 there are no threads, and an item passes all stages before the next is taken. That is
-    for a single core: an item stays in its cache, and no stage takes the core or the interpreter's lock from another (a tenth).
+    `depth` items wait before each stage; with 0 there are no threads, and an item passes all stages before the next is taken. That
+    is for a core to itself: an item stays in its cache, and no stage takes the core or the interpreter's lock from another (a tenth).
     """
 
     def __init__(self, depth: int = 2) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scoring.engine.pipeline import Pipeline
 
 
-@given(st.lists(st.integers(), max_size=50), st.integers(1, 4))
+@given(st.lists(st.integers(), max_size=50), st.integers(0, 4))
 def test_every_item_passes_every_stage_in_order(items, depth):
     out = []
     Pipeline(depth).run(("read", items), ("double", lambda x: 2 * x), ("keep", out.append))
@@ -55,8 +55,17 @@ def test_no_more_items_are_alive_than_stages_and_queues_hold():
     assert peak <= 2 * 2 + 4
 
 
+def test_in_turn_no_second_item_is_taken_before_the_first_has_left():
+    at = []
+    pipeline = Pipeline(depth=0)
+    pipeline.run(("read", (at.append(n) or n for n in range(3))), ("work", lambda n: at.append(n) or n), ("write", at.append))
+    assert at == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert set(pipeline.seconds) == {"read", "work", "write"}
+
+
+@pytest.mark.parametrize("depth", [0, 2])
 @pytest.mark.parametrize("where", ["read", "work", "write"])
-def test_an_error_anywhere_stops_all_and_reaches_the_caller(where):
+def test_an_error_anywhere_stops_all_and_reaches_the_caller(where, depth):
     def check(stage):
         def work(item):
             if stage == where and item == 3:
@@ -66,5 +75,5 @@ def test_an_error_anywhere_stops_all_and_reaches_the_caller(where):
         return work
 
     with pytest.raises(RuntimeError, match=where):
-        Pipeline().run(("read", map(check("read"), range(10**9))), ("work", check("work")), ("write", check("write")))
+        Pipeline(depth).run(("read", map(check("read"), range(10**9))), ("work", check("work")), ("write", check("write")))
     assert not [t for t in threading.enumerate() if t.name in ("read", "work")]
