@@ -21,7 +21,7 @@ class Pipeline:
     """`seconds` holds the busy time of each stage, waits excluded.
 
     `depth` items wait before each stage; with 0 there are no threads, and an item passes all stages before the next is taken. That
-    is for a core to itself: an item stays in its cache, and no stage takes the core or the interpreter's lock from another (a tenth).
+    is for a core to itself: an item stays in its cache, and no stage takes core or interpreter lock from another (a tenth).
     """
 
     def __init__(self, depth: int = 2) -> None:

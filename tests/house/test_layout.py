@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FLOORS = (
     ("errors",),
-    ("types", "settings", "parts", "stores"),
+    ("types", "settings", "parts", "stores", "deferred"),
     ("sources", "admit", "watch", "batching", "pool", "sinks", "ledger", "release"),
     ("ops",),
     ("models",),
