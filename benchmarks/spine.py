@@ -57,7 +57,7 @@ def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--folder", type=Path, default=Path(".bench/spine"))
     ask.add_argument("--rows", type=int, default=4_000_000)
-    ask.add_argument("--copies", type=int, default=2, help="score the files so many times: a window of seconds, not of one")
+    ask.add_argument("--copies", type=int, default=6, help="score the files so many times: a window of seconds, not of one")
     ask.add_argument("--rounds", type=int, default=5)
     given = ask.parse_args()
     data, bundle = repeated(write_data(given.folder, given.rows), given.copies).absolute(), write_model(given.folder).absolute()
