@@ -74,7 +74,8 @@ class EngineLane:
         self._model = load(job.model.bundle, "cuda" if on_cuda else "cpu", job.model.module)
         declared = {**self._model.inputs, **job.contract.columns}
         self._rules = compile_rules(declared, job.contract.coerce, job.contract.rules)
-        self._plan = fitted(spec.baseline, declared, self._model.outputs, job.watch) if job.watch.enabled else None
+        counted = (spec.baseline, declared, self._model.outputs, job.watch, tagged(job.contract))
+        self._plan = fitted(*counted) if job.watch.enabled else None
         device = open_device(self._model, job.hardware, self._faults) if kind == "gpu" else Device(self._model, self._faults)
         self._budget = recall.opened(self._store, self._model.digest, device.name, job.engine.batch, job.engine.window_rows)
         self._scorer = Scorer(device, self._stand_in, self._budget, job.engine.fallback)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +67,7 @@ def measure(model: Model, windows: Windows, segments: Sequence[str] = (), keys: 
         raise SourceError("The baseline has no row that can be scored. Look at the reasons with scoring run on the same path.")
     table = pa.Table.from_batches([_plain(batch) for batch in good])
     out = scores(model, table)
-    columns = {name: watched(table.column(name)) for name in model.inputs}
+    columns = {name: replace(watched(table.column(name)), extremes=False) for name in model.inputs}  # a bundle goes places
     outputs = {name: output(out[:, place]) for place, name in enumerate(model.outputs)}
     if odd := [s for s in segments if s not in columns or not columns[s].values]:
         raise ConfigError(

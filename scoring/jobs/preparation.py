@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from scoring.admit import contracts, rows
 from scoring.admit.privacy import Privacy
 from scoring.admit.rules import compile_rules
-from scoring.admit.treatments import described, refuse_keys
+from scoring.admit.treatments import described, refuse_keys, tagged
 from scoring.engine import capacity
 from scoring.jobs.suppressing import Suppressed, suppressed
 from scoring.jobs.watching import baseline_of
@@ -56,7 +56,7 @@ def prepare(job: Job, store: Store | None) -> Prepared:
     identity, lanes, gone, contract = identify(job, store)
     parts = identity.parts
     baseline = baseline_of(job)
-    fitted(baseline, contract.columns, (), job.watch)
+    fitted(baseline, contract.columns, (), job.watch, tagged(contract))
     found = discover(job.source, part("sources", job.source.kind).SUFFIXES)
     refuse_keys(contract, [p.key for p in found.partitions])
     standing = {manifest.key: manifest for manifest in (published(store) if store else ())}

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from scoring.errors import ConfigError, ModelError
 from scoring.settings import Column, Watch
 from scoring.types import canonical, digest
-from scoring.watch.plan import Output, Plan, Watched, bare, countable
+from scoring.watch.plan import Output, Plan, Watched, bare, countable, discreet
 from scoring.watch.summary import Summary
 
 NAME = "baseline.json"
@@ -195,8 +195,11 @@ def _wrong(path: Path, found: str, expected: str) -> NoReturn:
     raise ModelError(f"{path} is not a baseline: {found}; expected {expected}. Make it again with scoring baseline PATH bundle=….")
 
 
-def fitted(baseline: Baseline | None, declared: Mapping[str, Column], outputs: Sequence[str], watch: Watch) -> Plan:
-    """What is to be counted in a job: the baseline's edges for the columns wanted, nulls alone for what it does not know.
+def fitted(
+    baseline: Baseline | None, declared: Mapping[str, Column], outputs: Sequence[str], watch: Watch, personal: Sequence[str] = ()
+) -> Plan:
+    """What is to be counted in a job: the baseline's edges for the columns wanted, nulls alone for what it does not know. Of the
+    `personal` columns no value is kept.
 
     Raises:
         ConfigError: a column or a segment that is asked for is not there, or the baseline counted it as another type.
@@ -216,6 +219,9 @@ def fitted(baseline: Baseline | None, declared: Mapping[str, Column], outputs: S
             found = f"{name!r} is {declared[name].dtype} here, and was counted as a {known[name].kind}"
             raise ConfigError(f"The baseline does not fit: {found}. Make it again with scoring baseline PATH bundle=….")
     columns = {name: known.get(name, Watched()) for name in wanted}
+    columns |= {name: discreet(columns[name], declared[name].treatment) for name in personal if name in columns}
+    if hidden := [name for name in watch.segments if name in personal and declared[name].treatment not in ("generalise", "pass")]:
+        raise ConfigError(f"watch.segments: {hidden[0]!r} is personal: segments would name its values. Leave it out.")
     scores = {name: baseline.plan.outputs.get(name, Output()) for name in outputs}
     return Plan(columns, scores, {name: baseline.plan.segments[name] for name in watch.segments})
 

@@ -23,7 +23,7 @@ _SIGN, _CELL_BITS = 512, 22
 
 def number(before: Given, now: Given, edges: tuple[float, ...], pair: tuple[Counts, Counts]) -> tuple[str, str]:
     """(cause, words) for a number; `pair` are counts by bin. Causes: constant, unit, shift, shape."""
-    if now["min"] == now["max"] and before["min"] < before["max"]:
+    if "min" in now and now["min"] == now["max"] and np.count_nonzero(pair[0]) > 1:
         return "constant", f"every value is {now['min']:.6g}"
     medians = median(before, edges), median(now, edges)
     ends = f"median {medians[0]:.4g} -> {medians[1]:.4g}"
@@ -74,13 +74,15 @@ def shift(before: Counts, now: Counts) -> float:
 
 
 def median(counts: Given, edges: tuple[float, ...]) -> float:
-    """Interpolated within the bin of the median; in the outer bins, which may be wide, from the logarithmic cells if there are."""
+    """Interpolated within the bin of the median; in the outer bins, which may be wide, from the logarithmic cells if there are.
+    Extremes that were not kept, those of personal columns, count as the outer edges."""
+    least, most = counts.get("min", edges[0]), counts.get("max", edges[-1])
     cumulative = np.array([0, *counts["le"], numbers(counts)], float) / max(1, numbers(counts))
     place = int(np.searchsorted(cumulative[1:], 0.5))
     if place in (0, len(edges)) and (found := _magnitude(counts.get("cells", {}), 0.5, signed=True)) is not None:
-        return float(min(max(found, counts["min"]), counts["max"]))
-    ends = [counts["min"], *edges, counts["max"]]
-    low, high = max(ends[place], counts["min"]), min(ends[place + 1], counts["max"])
+        return float(min(max(found, least), most)) if "min" in counts else float(found)
+    ends = [least, *edges, most]
+    low, high = max(ends[place], least), min(ends[place + 1], most)
     inside = (0.5 - cumulative[place]) / max(cumulative[place + 1] - cumulative[place], 1e-300)
     return float(low + inside * (high - low))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -28,11 +28,14 @@ Kind = Literal["number", "category", "nulls"]
 
 @dataclass(frozen=True)
 class Watched:
-    """A column. `edges` ascend, each counts the values <= it. `values` are the texts of categories. Else only nulls are counted."""
+    """A column. `edges` ascend, each counts the values <= it. `values` are the texts of categories. Else only nulls are counted.
+    `extremes`: whether the least and the largest value are kept, which are somebody's.
+    """
 
     kind: Kind = "nulls"
     edges: tuple[float, ...] = ()
     values: tuple[str, ...] = ()
+    extremes: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,11 @@ def watched(array: pa.ChunkedArray[Any]) -> Watched:
         return Watched()
     frequent = [n for n in np.argsort(-times, kind="stable")[:CATEGORIES].tolist() if times[n] >= RARE]
     return Watched("category", values=tuple(sorted(text(distinct[n].as_py()) for n in frequent)))
+
+
+def discreet(watched: Watched, treatment: str | None) -> Watched:
+    """What may be counted of a personal column: bins of what leaves generalised or as it is, nulls alone of everything else."""
+    return replace(watched, extremes=False) if treatment in ("generalise", "pass") else Watched()
 
 
 def countable(watched: Watched, dtype: str) -> bool:

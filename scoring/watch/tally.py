@@ -1,9 +1,10 @@
 """Counting in the pass: windows of admitted rows and their scores in, one Summary out.
 
-Per number: `le`, counts of values <= each edge; `min`, `max`; `cells`, a coarse logarithmic histogram of every 17th row of a file,
-from which causes are told (a change of unit), never whether there is drift. Per category: `in`, counts of the known values, and
-`other`, counts of unknown ones in 64 cells by hash, so that one new value can be told from many without keeping any. Per score:
-`le`, `min`, `max`, `sum` in steps. Per column `null`, and `nan`, `inf`, `ninf` where there are any.
+Per number: `le`, counts of values <= each edge; `min`, `max` unless they would be a person's; `cells`, a coarse logarithmic
+histogram of every 17th row of a file, from which causes are told (a change of unit), never whether there is drift. Per category:
+`in`, counts of the known values, and `other`, counts of unknown ones in 64 cells by hash, so that one new value can be told from
+many without keeping any. Per score: `le`, `min`, `max`, `sum` in steps. Per column `null`, and `nan`, `inf`, `ninf` where there are
+any.
 
 Comparisons win: seven passes of `x <= edge` over a window in cache take 1.0 ns a value on one core of an EPYC; torch.bucketize 22,
 np.searchsorted 22, a histogram of the upper 16 bits 2.3, a sort 6, Polars in windows of 65,536 rows 8 (bench of 2026-11).
@@ -148,8 +149,8 @@ def _narrow(values: Numbers, low: Any, high: Any) -> Numbers:
 
 
 class _Numeric:
-    def __init__(self, edges: tuple[float, ...]) -> None:
-        self._bins = _Bins(edges)
+    def __init__(self, watched: Watched) -> None:
+        self._bins, self._extremes = _Bins(watched.edges), watched.extremes
         self._null = 0
         self._odd: Counter[str] = Counter()
         self._cells = np.zeros(_CELLS, np.int64)
@@ -183,7 +184,8 @@ class _Numeric:
         places = np.flatnonzero(self._cells)
         cells = {str(place): int(self._cells[place]) for place in places.tolist()}
         odd = {name: n for name, n in self._odd.items() if n}
-        return {"null": self._null, **odd, **self._bins.plain(), "cells": cells}
+        kept = {key: found for key, found in self._bins.plain().items() if self._extremes or key == "le"}
+        return {"null": self._null, **odd, **kept, "cells": cells}
 
 
 class _Category:
@@ -248,7 +250,7 @@ class _Scores:
 def _counter(watched: Watched) -> Any:
     kinds: dict[str, Callable[[], Any]] = {
         "nulls": _Nulls,
-        "number": lambda: _Numeric(watched.edges),
+        "number": lambda: _Numeric(watched),
         "category": lambda: _Category(watched.values),
     }
     return kinds[watched.kind]()

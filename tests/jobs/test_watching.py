@@ -263,3 +263,21 @@ def test_the_demo_flags_the_days_from_the_21st_and_none_before(tmp_path):
         assert actual["channel"].startswith("mix: more 'online'")
         assert actual["country"].startswith("mix: more")
         assert actual["merchant_category"].startswith("unseen: unseen or rare values +")
+
+
+def test_of_personal_columns_no_value_is_kept(place, tmp_path):
+    """Bins of what leaves generalised or as it is, nulls alone of the rest; the baseline, which goes places, has no extremes."""
+    personal = {"x": {"dtype": "float32", "pii": "sensitive", "treatment": "pass"}, "kind": {"dtype": "string"}}
+    personal["kind"] |= {"pii": "direct", "treatment": "mask"}
+    record = score(job(place, tmp_path, contract={"columns": personal}))
+    kept = [json.loads(p.read_bytes())["summary"]["columns"] for p in (tmp_path / "watch" / "records").rglob("*.json")]
+    assert len(kept) == 2
+    for columns in kept:
+        assert columns["x"].keys() == {"null", "le", "cells"}
+        assert columns["n"].keys() == {"null", "le", "min", "max", "cells"}
+        assert columns["kind"].keys() == {"null"}
+    assert ("drift", "x") in found(record, "date=2026-01-02")
+    summary = stored.read(place / "bundle" / stored.NAME).summary
+    assert not [name for name, counts in summary.of("columns").items() if "min" in counts or "max" in counts]
+    with pytest.raises(ConfigError, match=r"watch\.segments: 'kind' is personal"):
+        score(job(place, tmp_path / "b", contract={"columns": personal}, watch={"segments": ["kind"]}))
