@@ -12,6 +12,7 @@ import argparse
 import itertools
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,28 +31,39 @@ WORDS = 1_000
 GROUP_ROWS = 250_000
 
 
-def table(rows: int, first_id: int, seed: int) -> pa.Table:
+PEOPLE = 50_000
+
+
+def table(rows: int, first_id: int, seed: int, people: bool = False) -> pa.Table:
+    """`people` adds two personal columns: one of 50,000 customers, Zipf-like, and when they were born."""
     rng = np.random.default_rng(seed)
-    columns = {"id": pa.array(np.arange(first_id, first_id + rows))}
+    columns: dict[str, pa.Array[Any]] = {"id": pa.array(np.arange(first_id, first_id + rows))}
     for place, name in enumerate(NUMBERS):
         values = rng.normal(loc=place, scale=1 + place / 4, size=rows).astype(np.float32)
         columns[name] = pa.array(values, mask=rng.random(rows) < 0.1 if place % 2 else None)
     share = 1 / np.arange(1, WORDS + 1) ** 0.8
     for name in CATEGORIES:
         columns[name] = pa.array(rng.choice(WORDS, size=rows, p=share / share.sum()))
+    if people:
+        share = 1 / np.arange(1, PEOPLE + 1) ** 0.6
+        who = rng.choice(PEOPLE, size=rows, p=share / share.sum())
+        columns["customer"] = pa.array([f"c{n:08d}@example.org" for n in range(PEOPLE)]).take(pa.array(who))
+        columns["born"] = pa.array((who * 7_919 % 25_000).astype(np.int32), pa.int32()).cast(pa.date32())
     return pa.table(columns)
 
 
-def write_data(folder: Path, rows: int, files: int = 8) -> Path:
+def write_data(folder: Path, rows: int, files: int = 8, people: bool = False) -> Path:
     """Parquet files below `folder`/<rows>; made once."""
-    target = folder / f"rows-{rows}"
+    target = folder / f"rows-{rows}{'-people' if people else ''}"
     target.mkdir(parents=True, exist_ok=True)
     ends = np.linspace(0, rows, files + 1).astype(int)
     for place, (start, stop) in enumerate(itertools.pairwise(ends)):
         path = target / f"part-{place:03d}.parquet"
         if not path.exists():
             part = path.with_suffix(".part")
-            pq.write_table(table(int(stop - start), int(start), place), part, compression="snappy", row_group_size=GROUP_ROWS)
+            pq.write_table(
+                table(int(stop - start), int(start), place, people), part, compression="snappy", row_group_size=GROUP_ROWS
+            )
             part.rename(path)
     return target
 

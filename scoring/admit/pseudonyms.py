@@ -120,14 +120,17 @@ class Memo:
     def _places(self, values: Array) -> Array:
         if self._known is None or self._known.type != values.type:
             self._known, self._answers = values[:0], self._answer(values[:0])
-        places = pc.index_in(values, self._known)
+        places: Array = pc.index_in(values, self._known)
         if places.null_count == values.null_count:
             return places
-        fresh = cast(Any, values).filter(pc.and_(places.is_null(), values.is_valid())).unique()
+        absent = pc.and_(places.is_null(), values.is_valid())
+        fresh = cast(Any, values).filter(absent).dictionary_encode()
         assert self._answers is not None
-        if len(self._known) + len(fresh) > self._most:
+        if len(self._known) + len(fresh.dictionary) > self._most:
             used = places.unique().drop_null()
+            places = pc.index_in(places, used)
             self._known, self._answers = self._known.take(used), self._answers.take(used)
-        self._known = pa.concat_arrays([self._known, fresh])
-        self._answers = pa.concat_arrays([self._answers, self._answer(fresh)])
-        return pc.index_in(values, self._known)
+        theirs = pc.add(fresh.indices, pa.scalar(len(self._known), pa.int32()))
+        self._known = pa.concat_arrays([self._known, fresh.dictionary])
+        self._answers = pa.concat_arrays([self._answers, self._answer(fresh.dictionary)])
+        return cast(Array, pc.replace_with_mask(cast(Any, places), absent, theirs))
