@@ -104,8 +104,15 @@ def folders(processes: list[psutil.Process]) -> set[Path]:
     return {Path(name) for name in found}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
-@pytest.mark.parametrize("engine", ["inline", "ray"])
+@pytest.mark.parametrize(
+    ("engine", "number"),
+    [
+        pytest.param("inline", signal.SIGINT, id="inline-SIGINT"),
+        pytest.param("inline", signal.SIGTERM, id="inline-SIGTERM", marks=pytest.mark.slow),
+        pytest.param("ray", signal.SIGINT, id="ray-SIGINT", marks=pytest.mark.slow),
+        pytest.param("ray", signal.SIGTERM, id="ray-SIGTERM"),
+    ],
+)
 def test_a_signal_ends_it_cleanly_and_it_goes_on(
     engine: str, number: signal.Signals, data: Path, bundle: Path, undisturbed: Published, tmp_path: Path
 ) -> None:
@@ -201,7 +208,15 @@ def test_a_finished_job_has_nothing_to_do_and_says_so(data: Path, bundle: Path, 
     assert Published.of(tmp_path) == before
 
 
-@pytest.mark.parametrize("what", ["the model", "the contract", "how the source is read", "the input files"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "the model",
+        pytest.param("the contract", marks=pytest.mark.slow),
+        pytest.param("how the source is read", marks=pytest.mark.slow),
+        "the input files",
+    ],
+)
 def test_a_change_is_refused_or_rescored_as_asked_and_never_mixed(what: str, bundle: Path, other: Path, tmp_path: Path) -> None:
     data = plain_days(tmp_path / "data", days=3, files=2, groups=3, group_rows=30)
     given = words(tmp_path / "ws", data, bundle, "engine=inline")
