@@ -202,5 +202,8 @@ def render(done: Erasure) -> str:
     lines += [f"{done.rows:,} rows in {len(done.files):,} files, {done.fresh:,} of them now"]
     lines += [f"  {note['rows']:>8,}  {clean(note['place'])}" for note in done.files[:40]]
     lines += [f"still found: {found:,} in {clean(place)}" for place, found in sorted(done.left.items())]
-    lines += [f"cannot be searched (no Parquet, or no column that identifies a person): {clean(path)}" for path in done.unsearched]
+    lines += [
+        f"cannot be searched (no Parquet, CSV or JSON Lines, or no column that identifies a person): {clean(path)}"
+        for path in done.unsearched
+    ]
     return "\n".join([*lines, "proven: a search of everything finds nothing" if done.proven else "NOT proven"])

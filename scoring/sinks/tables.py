@@ -1,7 +1,8 @@
-"""Tables outside the workspace that hold people too: Parquet files on disk, rewritten in place by one rename."""
+"""Tables outside the workspace that hold people too: Parquet, CSV and JSON Lines on disk, rewritten in place by one rename."""
 
 from __future__ import annotations
 
+import csv
 import os
 import secrets
 import shutil
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from scoring.errors import ConfigError
+from scoring.sinks import text_rewrite
 from scoring.sinks.rewrite import Search, count, rewrite
 from scoring.stores import sha256_of
 from scoring.stores.local import sync
@@ -32,8 +34,8 @@ def files(path: str) -> Iterator[Path]:
 def found(path: Path, search: Search) -> int | None:
     """Rows that are found; None where nobody can tell: another format, a damaged file, no column that identifies a person."""
     try:
-        return count(str(path), search)
-    except (OSError, ValueError, ArithmeticError):  # Arrow's errors are ValueErrors
+        return text_rewrite.count(path, search) if text_rewrite.fits(path) else count(str(path), search)
+    except (OSError, ValueError, ArithmeticError, csv.Error):  # Arrow's errors are ValueErrors
         return None
 
 
@@ -44,7 +46,10 @@ def erase(path: Path, search: Search, say: _Say, sites: Callable[[str], None]) -
         left.unlink(missing_ok=True)
     target, away = real.with_name(f".{real.name}.{secrets.token_hex(6)}.erasing"), [0]
     try:
-        rewrite(str(real), target, search, {}, lambda rows: away.append(rows.num_rows))
+        if text_rewrite.fits(path):
+            text_rewrite.rewrite(real, target, search, away.append)
+        else:
+            rewrite(str(real), target, search, {}, lambda rows: away.append(rows.num_rows))
         shutil.copymode(real, target)
         sync(target)
         say(path, sha256_of(real), sha256_of(target), sum(away), real.stat(), target.stat())

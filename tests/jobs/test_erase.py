@@ -293,7 +293,7 @@ def test_input_files_are_rewritten_and_that_is_no_change(place, tmp_path):
 
 def test_what_cannot_be_searched_proves_nothing(place, workspace, tmp_path):
     (tmp_path / "d").mkdir()
-    (tmp_path / "d/a.csv").write_text(f"email\n{mail(ANNA)}\n")
+    (tmp_path / "d/a.csv").write_text(f"to;email\n1;{mail(ANNA)}\n")
     pq.write_table(pa.table({"x": [1]}), tmp_path / "d/b.parquet")
     given = words("erase", [f"workspace={workspace}", f"subject={mail(ANNA)}", "--reason=asked", f"datasets={tmp_path}/d"])
     done, code = command(given)
@@ -302,6 +302,39 @@ def test_what_cannot_be_searched_proves_nothing(place, workspace, tmp_path):
     assert "NOT proven" in render(done)
     assert mail(ANNA) not in render(done)
     assert_gone(place, workspace, ANNA)
+
+
+def packed(path, text):
+    with pa.output_stream(str(path), compression={".gz": "gzip", ".zst": "zstd"}.get(path.suffix)) as out:
+        out.write(text)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.tsv.zst", "a.jsonl", "a.ndjson.zst"])
+def test_text_loses_the_records_of_the_person_and_nothing_else(workspace, tmp_path, name):
+    anna, bob = (mail(p).encode() for p in (ANNA, BOB))
+    if "json" in name:
+        kept = [
+            b'{"email": "' + bob + b'", "n": 1.50}\r\n',
+            b"{broken\n",
+            b"\n",
+            b'{"n": 2,"about":"' + anna + b'"}\n',
+            b'{"email":null}',
+        ]
+        gone = [b'{"n": 3, "email":"' + anna + b'"}\n', b'{"email": "' + anna + b'", broken\n']
+    else:
+        cut = b"\t" if "tsv" in name else b","
+        kept = [b"n,email,note\r\n", b'1,"' + bob + b'","two\r\nlines, ""so"""\r\n', b"2,,\xff\xfe\n", b'3,x,"' + anna + b'"']
+        gone = [b'4,"' + anna + b'","two\nlines"\n', b"5," + anna + b"\n"]
+        kept, gone = ([line.replace(b",", cut) for line in lines] for lines in (kept, gone))
+    (tmp_path / "d").mkdir()
+    packed(tmp_path / "d" / name, b"".join([kept[0], *gone, *kept[1:]]))
+    for rows in (2, 2):
+        done = erase(str(workspace), mail(ANNA), "asked", datasets=(str(tmp_path / "d"),))
+        assert done.proven
+        assert sum(note["rows"] for note in done.files if name in note["place"]) == rows
+    with pa.input_stream(str(tmp_path / "d" / name)) as stream:
+        assert stream.read() == b"".join(kept)
+    assert [p.name for p in (tmp_path / "d").iterdir()] == [name]
 
 
 def test_a_dataset_that_is_not_there_is_said_before_anything(workspace):
