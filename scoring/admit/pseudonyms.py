@@ -9,11 +9,13 @@ values were seen before cost about 0.1 core-seconds per million, those of a smal
 from __future__ import annotations
 
 import hashlib
+import secrets
 import threading
 from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -28,6 +30,9 @@ _LARGEST = 2.0**53
 _ALPHABET = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", np.uint8)
 _BYTES = 5 * np.arange(LENGTH) // 8  # where each 5 bits begin, and how far they lie from the end of that byte and the next
 _SHIFTS = (11 - 5 * np.arange(LENGTH) % 8).astype(np.uint16)
+
+
+Marks = np.ndarray[Any, np.dtype[np.uint64]]  # (n, 2): hashes of values
 
 
 class Mac:
@@ -93,12 +98,20 @@ def _number(value: float) -> bytes:
 
 
 class Memo:
-    """A function of values, asked once per distinct value; at most `most` answers are kept, or those of the last call."""
+    """A function of values, asked once for each distinct value while at most `most` answers are kept; then it starts anew.
+
+    Values are found again by two 64-bit hashes of Polars under seeds that nobody knows: one says where in a table that stays, the
+    other that it is the value. pc.index_in builds its table anew for every window, which takes twice as long with 50,000 known
+    values. A value whose two slots are taken is asked for again.
+    """
 
     def __init__(self, answer: Callable[[Array], Array], most: int = REMEMBERED) -> None:
         self._answer, self._most = answer, most
-        self._known: Array | None = None
+        self._seeds = secrets.randbits(63), secrets.randbits(63)
+        self._slots = np.full(1 << (8 * most - 1).bit_length(), -1, np.int32)
+        self._marks = np.empty((2, 0), np.uint64).T
         self._answers: Array | None = None
+        self._type: pa.DataType | None = None
         self._last: tuple[Array, Array] | None = None
         self._lock = threading.Lock()
 
@@ -107,8 +120,7 @@ class Memo:
         if isinstance(values, pa.DictionaryArray):
             return self._distinct(values.dictionary).take(values.indices)
         with self._lock:
-            places = self._places(values)
-            return cast(Array, cast(Any, self._answers).take(places))
+            return self._answered(values)
 
     def _distinct(self, dictionary: Array) -> Array:
         """Windows of one row group come with one dictionary."""
@@ -117,20 +129,66 @@ class Memo:
             last = self._last = (dictionary, self(dictionary))
         return last[1]
 
-    def _places(self, values: Array) -> Array:
-        if self._known is None or self._known.type != values.type:
-            self._known, self._answers = values[:0], self._answer(values[:0])
-        places: Array = pc.index_in(values, self._known)
-        if places.null_count == values.null_count:
-            return places
-        absent = pc.and_(places.is_null(), values.is_valid())
+    def _answered(self, values: Array) -> Array:
+        if self._answers is None or self._type != values.type:
+            self._forget(values)
+        marks = self._hashes(values)
+        places = self._find(marks)
+        known, there = cast(Any, self._answers), places >= 0
+        if values.null_count:
+            there |= np.asarray(values.is_null())
+        if there.all():
+            return cast(Array, known.take(_indices(places)))
+        absent = pa.array(~there)
         fresh = cast(Any, values).filter(absent).dictionary_encode()
-        assert self._answers is not None
-        if len(self._known) + len(fresh.dictionary) > self._most:
-            used = places.unique().drop_null()
-            places = pc.index_in(places, used)
-            self._known, self._answers = self._known.take(used), self._answers.take(used)
-        theirs = pc.add(fresh.indices, pa.scalar(len(self._known), pa.int32()))
-        self._known = pa.concat_arrays([self._known, fresh.dictionary])
-        self._answers = pa.concat_arrays([self._answers, self._answer(fresh.dictionary)])
-        return cast(Array, pc.replace_with_mask(cast(Any, places), absent, theirs))
+        found = self._answer(fresh.dictionary)
+        answered = pc.replace_with_mask(known.take(_indices(places)), absent, found.take(fresh.indices))
+        if len(known) + len(found) > self._most:
+            self._forget(values)
+        self._keep(self._hashes(fresh.dictionary), found)
+        return cast(Array, answered)
+
+    def _forget(self, values: Array) -> None:
+        self._type, self._answers = values.type, self._answer(values[:0])
+        self._marks = np.empty((2, 0), np.uint64).T
+        self._slots.fill(-1)
+
+    def _hashes(self, values: Array) -> Marks:
+        series = cast(pl.Series, pl.from_arrow(values))
+        return np.stack([series.hash(seed).to_numpy() for seed in self._seeds]).T
+
+    def _find(self, marks: Marks) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """int32 (n,): where the answers stand, -1 where there is none."""
+        if not len(self._marks):
+            return np.full(len(marks), -1, np.int32)
+        places = self._looked(marks, 0)
+        if len(rest := np.flatnonzero(places < 0)):
+            places[rest] = self._looked(marks[rest], 1)
+        return places
+
+    def _looked(self, marks: Marks, hashed: int) -> np.ndarray[Any, np.dtype[np.int32]]:
+        places = self._slots[self._slot(marks, hashed)]
+        other = 1 - hashed  # the slot has told some 20 bits of the one; an empty slot leads to the last mark, which is another
+        same = self._marks[:, other].take(places, mode="wrap") == marks[:, other]
+        return np.where(same, places, np.int32(-1))
+
+    def _keep(self, marks: Marks, answers: Array) -> None:
+        """Remember the answers of which one of two slots is free."""
+        rest = np.arange(min(len(marks), self._most))
+        for hashed in (0, 1):
+            _, firsts = np.unique(self._slot(marks[rest], hashed), return_index=True)
+            put = rest[firsts]
+            put = put[self._slots[self._slot(marks[put], hashed)] < 0]
+            if not len(put):
+                continue
+            self._slots[self._slot(marks[put], hashed)] = np.arange(len(put)) + len(self._marks)
+            self._marks = np.concatenate([self._marks.T, marks[put].T], axis=1).T
+            self._answers = pa.concat_arrays([cast(Array, self._answers), answers.take(cast(Any, pa.array(put)))])
+            rest = np.setdiff1d(rest, put, assume_unique=True)
+
+    def _slot(self, marks: Marks, hashed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        return (marks[:, hashed] & np.uint64(len(self._slots) - 1)).astype(np.int64)
+
+
+def _indices(places: np.ndarray[Any, np.dtype[np.int32]]) -> Array:
+    return pa.array(places, pa.int32(), mask=places < 0 if places.min(initial=0) < 0 else None)
