@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scoring.errors import ChangedError
@@ -21,6 +21,7 @@ def verdict(found, name):
 
 
 @given(ROWS, ROWS, st.lists(ROWS, max_size=3), st.none() | ROWS, st.none() | st.floats(0, 1), st.none() | st.integers(0, 3))
+@example(0, 0, [0], None, None, None)
 def test_limits_bind_exactly(scored, bad, lost, max_rows, max_share, max_files):
     files = [BadFile(f"/{n}", "read", "x", rows) for n, rows in enumerate(lost)]
     counts = Counts(scored, bad + sum(lost))
@@ -30,7 +31,9 @@ def test_limits_bind_exactly(scored, bad, lost, max_rows, max_share, max_files):
     assert (verdict(found, "bad_share") == "fail") == too_many
     over = max_files is not None and len(files) > max_files
     assert verdict(found, "bad_files") == ("fail" if over else "warn" if files else "pass")
-    held = over or too_many or (max_rows is not None and bad > max_rows)
+    unread = bool(files) and scored + bad == 0
+    assert (verdict(found, "readable") == "fail") == unread
+    held = over or too_many or unread or (max_rows is not None and bad > max_rows)
     warned = bool(files) or counts.total == 0
     assert decide(found) == ("held" if held else "published-with-warnings" if warned else "published")
 
