@@ -87,7 +87,9 @@ def covid(data: Path) -> Series:
 
 def bank(data: Path) -> Series:
     """Calls of a bank in order of date, May 2008 to November 2010, in blocks of 1,000; beside the first 10,000."""
-    frame = pl.read_csv(data / "tabular/bank_marketing/bank-additional-full.csv.gz", separator=";").with_row_index("row")
+    frame = pl.read_csv(
+        data / "tabular/bank_marketing/bank-additional-full.csv.gz", separator=";", infer_schema_length=None
+    ).with_row_index("row")
     frame = frame.with_columns(
         period=(pl.col("row") // 1_000).cast(pl.String).str.zfill(2), yes=(pl.col("y") == "yes").cast(pl.Int64)
     )
