@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -154,6 +153,8 @@ class Memo:
         self._slots.fill(-1)
 
     def _hashes(self, values: Array) -> Marks:
+        import polars as pl  # which a lane without personal columns has no use for
+
         series = cast(pl.Series, pl.from_arrow(values))
         return np.stack([series.hash(seed).to_numpy() for seed in self._seeds]).T
 

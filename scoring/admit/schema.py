@@ -1,6 +1,6 @@
 """The contract as a dataframely schema: for users' own Polars code, and the judge of every row rule and pattern in the pass.
 
-The only file that knows Polars and dataframely; both are imported on first use, so that a lane whose contract has neither row rules
+The only file that knows dataframely, imported on first use, like Polars, so that a lane whose contract has neither row rules
 nor patterns needs none of them. Column rules have the names that reasons have ("amount|range"), row rules "rule:<name>".
 """
 

@@ -26,7 +26,7 @@ DOORS = {  # who may import a library; a name that ends with / is a folder
     "omegaconf": ("scoring/__main__.py",),
     "ray": ("scoring/pool/ray.py",),
     "triton": ("kernels/",),
-    "polars": ("scoring/sinks/reader.py", "scoring/admit/schema.py"),
+    "polars": ("scoring/sinks/reader.py", "scoring/admit/schema.py", "scoring/admit/pseudonyms.py"),
     "dataframely": ("scoring/admit/schema.py",),
     "pydantic": ("scoring/settings.py",),
     "obstore": ("scoring/stores/",),
