@@ -17,7 +17,7 @@ help:
 	@echo 'make bench-memory  the memory of a lane after 1 and after 20 million rows'
 	@echo 'make bench-start   the time from Ray being up to the first scored rows'
 	@echo 'make drift-table   false alarms and power of the drift decision, written into docs/drift.md'
-	@echo 'make bench-checks  the cost of a contract of thirty rules, beside the same run without'
+	@echo 'make bench-checks  the cost of all checks, beside the same run without them'
 	@echo 'make clean         remove what make made, .venv too'
 
 # Torch first and by itself: a machine that has it already, or a build of its own choice, keeps it.

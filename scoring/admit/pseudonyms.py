@@ -31,7 +31,7 @@ _BYTES = 5 * np.arange(LENGTH) // 8  # where each 5 bits begin, and how far they
 _SHIFTS = (11 - 5 * np.arange(LENGTH) % 8).astype(np.uint16)
 
 
-Marks = np.ndarray[Any, np.dtype[np.uint64]]  # (n, 2): hashes of values
+Marks = np.ndarray[Any, np.dtype[np.uint64]]  # (2, n): hashes of values
 
 
 class Mac:
@@ -108,7 +108,7 @@ class Memo:
         self._answer, self._most = answer, most
         self._seeds = secrets.randbits(63), secrets.randbits(63)
         self._slots = np.full(1 << (8 * most - 1).bit_length(), -1, np.int32)
-        self._marks = np.empty((2, 0), np.uint64).T
+        self._marks = np.empty((2, 0), np.uint64)
         self._answers: Array | None = None
         self._type: pa.DataType | None = None
         self._last: tuple[Array, Array] | None = None
@@ -149,46 +149,47 @@ class Memo:
 
     def _forget(self, values: Array) -> None:
         self._type, self._answers = values.type, self._answer(values[:0])
-        self._marks = np.empty((2, 0), np.uint64).T
+        self._marks = np.empty((2, 0), np.uint64)
         self._slots.fill(-1)
 
     def _hashes(self, values: Array) -> Marks:
         import polars as pl  # which a lane without personal columns has no use for
 
         series = cast(pl.Series, pl.from_arrow(values))
-        return np.stack([series.hash(seed).to_numpy() for seed in self._seeds]).T
+        return np.stack([series.hash(seed).to_numpy() for seed in self._seeds])
 
     def _find(self, marks: Marks) -> np.ndarray[Any, np.dtype[np.int32]]:
         """int32 (n,): where the answers stand, -1 where there is none."""
-        if not len(self._marks):
-            return np.full(len(marks), -1, np.int32)
+        if not self._marks.size:
+            return np.full(marks.shape[1], -1, np.int32)
         places = self._looked(marks, 0)
         if len(rest := np.flatnonzero(places < 0)):
-            places[rest] = self._looked(marks[rest], 1)
+            places[rest] = self._looked(marks[:, rest], 1)
         return places
 
     def _looked(self, marks: Marks, hashed: int) -> np.ndarray[Any, np.dtype[np.int32]]:
         places = self._slots[self._slot(marks, hashed)]
         other = 1 - hashed  # the slot has told some 20 bits of the one; an empty slot leads to the last mark, which is another
-        same = self._marks[:, other].take(places, mode="wrap") == marks[:, other]
+        same = self._marks[other].take(places, mode="wrap") == marks[other]
         return np.where(same, places, np.int32(-1))
 
     def _keep(self, marks: Marks, answers: Array) -> None:
         """Remember the answers of which one of two slots is free."""
-        rest = np.arange(min(len(marks), self._most))
+        rest = np.arange(min(marks.shape[1], self._most))
         for hashed in (0, 1):
-            _, firsts = np.unique(self._slot(marks[rest], hashed), return_index=True)
+            _, firsts = np.unique(self._slot(marks[:, rest], hashed), return_index=True)
             put = rest[firsts]
-            put = put[self._slots[self._slot(marks[put], hashed)] < 0]
+            put = put[self._slots[self._slot(marks[:, put], hashed)] < 0]
             if not len(put):
                 continue
-            self._slots[self._slot(marks[put], hashed)] = np.arange(len(put)) + len(self._marks)
-            self._marks = np.concatenate([self._marks.T, marks[put].T], axis=1).T
+            self._slots[self._slot(marks[:, put], hashed)] = np.arange(len(put)) + self._marks.shape[1]
+            self._marks = np.concatenate([self._marks, marks[:, put]], axis=1)
             self._answers = pa.concat_arrays([cast(Array, self._answers), answers.take(cast(Any, pa.array(put)))])
             rest = np.setdiff1d(rest, put, assume_unique=True)
 
     def _slot(self, marks: Marks, hashed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-        return (marks[:, hashed] & np.uint64(len(self._slots) - 1)).astype(np.int64)
+        slots: np.ndarray[Any, np.dtype[np.int64]] = (marks[hashed] & np.uint64(len(self._slots) - 1)).astype(np.int64)
+        return slots
 
 
 def _indices(places: np.ndarray[Any, np.dtype[np.int32]]) -> Array:

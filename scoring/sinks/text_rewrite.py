@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+import numpy as np
 import pyarrow as pa
 
 from scoring.sinks.rewrite import Search
@@ -54,12 +55,10 @@ def _judged(records: Iterable[Record], search: Search) -> Iterator[tuple[list[by
     while some := list(islice(rest, _AT_ONCE)):
         names = search.columns(sorted({name for _, fields in some for name in fields or ()}))
         columns = {name: pa.array([(fields or {}).get(name) for _, fields in some], pa.string()) for name in names}
-        texts = [raw.decode("utf-8", "backslashreplace") if fields is None else None for raw, fields in some]
-        hits = search.hits(pa.table(columns)).tolist() if columns else [False] * len(some)
-        for place, text in enumerate(texts):
-            if text is not None:
-                hits[place] = bool(search.hits(pa.table({_LINE: [text]}))[0])
-        yield [raw for raw, _ in some], hits
+        hits = search.hits(pa.table(columns)) if columns else np.zeros(len(some), np.bool_)
+        if texts := {n: raw.decode("utf-8", "backslashreplace") for n, (raw, fields) in enumerate(some) if fields is None}:
+            hits[list(texts)] = search.hits(pa.table({_LINE: list(texts.values())}))
+        yield [raw for raw, _ in some], hits.tolist()
 
 
 def _records(path: Path, lines: BinaryIO, search: Search) -> tuple[bytes, Iterator[Record] | None]:

@@ -220,7 +220,8 @@ def fitted(
             raise ConfigError(f"The baseline does not fit: {found}. Make it again with scoring baseline PATH bundle=….")
     columns = {name: known.get(name, Watched()) for name in wanted}
     columns |= {name: discreet(columns[name], declared[name].treatment) for name in personal if name in columns}
-    if hidden := [name for name in watch.segments if name in personal and declared[name].treatment not in ("generalise", "pass")]:
+    named = [name for name in watch.segments if name in personal]
+    if hidden := [name for name in named if discreet(known[name], declared[name].treatment).kind == "nulls"]:
         raise ConfigError(f"watch.segments: {hidden[0]!r} is personal: segments would name its values. Leave it out.")
     scores = {name: baseline.plan.outputs.get(name, Output()) for name in outputs}
     return Plan(columns, scores, {name: baseline.plan.segments[name] for name in watch.segments})

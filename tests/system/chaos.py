@@ -217,15 +217,12 @@ def writing(process: psutil.Process) -> bool:
 
 def stopped(process: psutil.Process) -> bool:
     """A signal takes a moment to be obeyed, by each thread: one may still be in a system call, closing a file."""
+    tasks = Path(f"/proc/{process.pid}/task")
     try:
-        states = [Path(f"/proc/{process.pid}/task/{n}/stat").read_text().rpartition(")")[2].split()[0] for n in _threads(process)]
+        states = [(tasks / n / "stat").read_text().rpartition(")")[2].split()[0] for n in os.listdir(tasks)]
     except OSError:
         return gone(process)
     return all(state in "TtZX" for state in states)
-
-
-def _threads(process: psutil.Process) -> list[str]:
-    return os.listdir(f"/proc/{process.pid}/task")
 
 
 def gone(process: psutil.Process) -> bool:
