@@ -5,7 +5,7 @@ READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench-spine bench-driver bench-memory bench-start bench-checks drift-table clean
+.PHONY: help demo test test-slow lint format bench-spine bench-driver bench-memory bench-start bench-checks drift-table golden-kernels clean
 
 help:
 	@echo 'make demo          3 million card transactions with real dirt: made, and scored by a model fitted on the spot'
@@ -26,6 +26,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(PIP) install --quiet -c constraints.txt torch==2.13.0
 	$(PIP) install --quiet -c constraints.txt -e '.[test,lint]'
+	$(PIP) install --quiet --no-deps --upgrade --target .venv/triton-3.6.0 triton==3.6.0
 	@touch $@
 
 .venv/.bench: $(READY)
@@ -62,6 +63,12 @@ bench-memory: .venv/.bench
 
 bench-start: .venv/.bench
 	$(BIN)/python benchmarks/start_up.py
+
+# Registers, spills, shared memory and instructions of every kernel, for both releases of Triton: read the difference.
+golden-kernels: $(READY)
+	$(BIN)/python tests/kernels/ahead.py --write > /dev/null
+	PYTHONPATH=.venv/triton-3.6.0 $(BIN)/python tests/kernels/ahead.py --write > /dev/null
+	git diff --stat tests/kernels/golden
 
 drift-table: $(READY)
 	$(BIN)/python benchmarks/drift_table.py

@@ -20,7 +20,7 @@ def wheel(tmp_path_factory):
     """Built from a copy of what is tracked or would be, so that nothing lying about gets in."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
-    for name in ("scoring", "conf", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("scoring", "kernels", "conf", "pyproject.toml", "README.md", "LICENSE"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         (source / name).parent.mkdir(exist_ok=True)
         copy(ROOT / name, source / name)
@@ -31,6 +31,8 @@ def wheel(tmp_path_factory):
 def test_configuration_and_code_are_in_the_wheel(wheel):
     packed = set(zipfile.ZipFile(wheel).namelist())
     for path in (*(ROOT / "conf").rglob("*.yaml"), ROOT / "conf" / "__init__.py"):
+        assert f"scoring/{path.relative_to(ROOT).as_posix()}" in packed
+    for path in (ROOT / "kernels").rglob("*.py"):
         assert f"scoring/{path.relative_to(ROOT).as_posix()}" in packed
     for path in (ROOT / "scoring").rglob("*.py"):
         assert path.relative_to(ROOT).as_posix() in packed

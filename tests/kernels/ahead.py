@@ -1,0 +1,130 @@
+"""Compile every kernel, case and configuration for GPUs that are not here, and read what the machine code needs.
+
+    python tests/kernels/ahead.py [--write] [kernel …]
+
+prints one JSON object: {"sm_90": {"add_norm _kernel(…)": {"registers": 48, …}, …}, …}. With --write the golden table of this Triton
+is written, too: what `make golden-kernels` does for both.
+
+Uses Triton's own front door with a driver that only names the target, so that arguments are specialised as in a real launch.
+Registers come from cuobjdump, instructions from nvdisasm; both are in Triton's wheel. Runs without TRITON_INTERPRET.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import triton
+import walk
+from scoring.kernels.frame import tuning
+from triton.backends.compiler import GPUTarget
+from triton.runtime.jit import JITFunction
+
+SHARED_LIMIT = {80: 166_912, 90: 232_448}  # bytes that a program may have (CUDA C++ Programming Guide, compute capabilities)
+GOLDEN = Path(__file__).parent / "golden" / f"triton-{triton.__version__}.json"
+TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+COUNTED = {
+    "wide_loads": r"LDG\S*\.128", "wide_stores": r"STG\S*\.128", "async_copies": r"LDGSTS|UTMA|UBLK",
+    "tensor_cores": r"HMMA|HGMMA|IMMA|IGMMA|QGMMA|WGMMA", "warpgroup": r"HGMMA|IGMMA|QGMMA|WGMMA",
+}  # fmt: skip
+
+
+class Target:
+    """A driver without a GPU."""
+
+    def __init__(self, capability: int) -> None:
+        self._capability = capability
+        properties = {"max_shared_mem": SHARED_LIMIT[capability], "multiprocessor_count": 132, "warpSize": 32}
+        self.utils = SimpleNamespace(get_device_properties=lambda device: properties)
+
+    def get_current_target(self) -> GPUTarget:
+        return GPUTarget("cuda", self._capability, 32)
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int = 0) -> int:
+        return 0
+
+    def get_active_torch_device(self) -> torch.device:
+        return torch.device("cpu")
+
+
+def compiled(names: list[str], capability: int) -> dict[str, Any]:
+    """Label -> compiled kernel, each once."""
+    triton.runtime.driver.set_active(Target(capability))
+    found: dict[str, Any] = {}
+    front = JITFunction.run
+
+    def warm(self: Any, *given: Any, grid: Any, warmup: bool, **named: Any) -> Any:
+        made = front(self, *given, grid=grid, warmup=True, **named)
+        found[label(name, self, made)] = made
+        return made
+
+    JITFunction.run = warm
+    try:
+        for name in names:
+            module = walk.kernel(name)
+            for case in module.cases():
+                arguments = case.arguments() if case.size == "small" else None
+                if arguments is None or module.refuses(**arguments) is not None:
+                    continue
+                for place in range(most_configs(module)):
+                    with tuning.only(place):
+                        module.fused(**arguments)
+    finally:
+        JITFunction.run = front
+    return found
+
+
+def most_configs(module: Any) -> int:
+    return max((len(configs) for configs in module.CONFIGS.values()), default=1)
+
+
+def label(name: str, function: Any, made: Any) -> str:
+    """Kernel file, function, dtypes of its pointers and all that is constant in it."""
+    source, names = made.src, function.arg_names
+    pointers = [kind for kind in source.signature.values() if str(kind).startswith("*")]
+    constants = {names[place[0]] if isinstance(place, tuple) else place: value for place, value in source.constants.items()}
+    told = " ".join(f"{key}={value}" for key, value in sorted(constants.items(), key=lambda item: str(item[0])) if key.isupper())
+    kinds = ",".join(dict.fromkeys(str(kind)[1:] for kind in pointers))
+    return f"{name} {function.__name__}({kinds}) {told} warps={made.metadata.num_warps} aligned={len(source.attrs)}"
+
+
+def resources(made: Any) -> dict[str, int]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernel.cubin"
+        path.write_bytes(made.asm["cubin"])
+        usage, code = (
+            subprocess.run([TOOLS / tool, *flags, path], capture_output=True, text=True, check=True).stdout
+            for tool, flags in (("cuobjdump", ["--dump-resource-usage"]), ("nvdisasm", ["-c"]))
+        )
+    registers = re.search(r"REG:(\d+)", usage)
+    assert registers, f"cuobjdump says no registers: {usage[:200]}"
+    ops = re.findall(r"^\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", code, re.MULTILINE)
+    counts = {what: sum(bool(re.match(pattern, op)) for op in ops) for what, pattern in COUNTED.items()}
+    spills = sum(bool(re.match(r"STL|LDL", op)) for op in ops)
+    return {"registers": int(registers[1]), "spills": spills, "shared": made.metadata.shared, "instructions": len(ops), **counts}
+
+
+def main(names: list[str]) -> dict[str, Any]:
+    report: dict[str, Any] = {}
+    with ThreadPoolExecutor(2) as readers:
+        for capability in sorted(SHARED_LIMIT):
+            found = compiled(names or walk.NAMES, capability)
+            read = readers.map(resources, found.values())
+            report[f"sm_{capability}"] = dict(sorted(zip(found, read, strict=True)))
+    return report
+
+
+if __name__ == "__main__":
+    report = main([name for name in sys.argv[1:] if name != "--write"])
+    if "--write" in sys.argv:
+        GOLDEN.write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report))

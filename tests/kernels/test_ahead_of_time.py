@@ -1,0 +1,67 @@
+"""Every kernel and configuration compiles for sm_80 and sm_90, and needs what the golden table says: the interpreter accepts what
+the compiler rejects, and a spill or a lost wide load is seen nowhere else without a GPU. `make golden-kernels` writes the table
+anew; a change of it is to be read in review.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import triton
+import walk
+
+HERE = Path(__file__).parent
+OLDER = "3.6.0"  # what GPU images of 2026 carry
+SHARED_LIMIT = {"sm_80": 166_912, "sm_90": 232_448}
+ROOM = {"3.6.0": Path(sys.prefix) / f"triton-{OLDER}"}
+VERSIONS = (triton.__version__, OLDER)
+
+
+def compiled(version):
+    folder = ROOM.get(version)
+    if folder is not None and not folder.is_dir():
+        pytest.fail(f"Triton {version} is not in {folder}: `make .venv/.ready` installs it")
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    if folder is not None:
+        environment["PYTHONPATH"] = str(folder)
+    done = subprocess.run([sys.executable, HERE / "ahead.py"], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def reports():
+    with ThreadPoolExecutor(2) as side_by_side:
+        return dict(zip(VERSIONS, side_by_side.map(compiled, VERSIONS), strict=True))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_machine_code_needs_what_the_golden_table_says(reports, version):
+    table = HERE / "golden" / f"triton-{version}.json"
+    assert table.is_file(), f"no golden table for Triton {version}: look at what it makes, then `make golden-kernels`"
+    golden = json.loads(table.read_text())
+    for target, found in reports[version].items():
+        assert found.keys() == golden[target].keys(), f"{target}: variants came or went; `make golden-kernels`"
+        changed = {name: (golden[target][name], needs) for name, needs in found.items() if needs != golden[target][name]}
+        assert not changed, f"{target}: needs changed; if on purpose, `make golden-kernels`: {changed}"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_nothing_spills_and_shared_memory_suffices(reports, version):
+    for target, found in reports[version].items():
+        assert {name: needs["spills"] for name, needs in found.items() if needs["spills"]} == {}
+        assert {name: needs["shared"] for name, needs in found.items() if needs["shared"] > SHARED_LIMIT[target]} == {}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", walk.NAMES)
+def test_machine_code_has_the_instructions_that_speed_rests_on(reports, version, name):
+    for target, found in reports[version].items():
+        own = [needs for label, needs in found.items() if label.split()[0] == name]
+        assert own, f"{name} has no variant on {target}"
+        for wanted in walk.kernel(name).INSTRUCTIONS:
+            assert any(needs[wanted] for needs in own), f"{name} on {target}: no {wanted} in any variant"
