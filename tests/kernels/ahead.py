@@ -22,9 +22,10 @@ from typing import Any
 import torch
 import triton
 import walk
-from scoring.kernels.frame import tuning
 from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
+
+from scoring.kernels.frame import tuning
 
 SHARED_LIMIT = {80: 166_912, 90: 232_448}  # bytes that a program may have (CUDA C++ Programming Guide, compute capabilities)
 GOLDEN = Path(__file__).parent / "golden" / f"triton-{triton.__version__}.json"

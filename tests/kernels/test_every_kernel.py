@@ -7,6 +7,7 @@ import warnings
 import pytest
 import torch
 import walk
+
 from scoring.kernels.frame import operator
 
 CASES = list(walk.small_cases())
