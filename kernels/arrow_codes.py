@@ -90,7 +90,7 @@ def fused(
 
 @jit(do_not_specialize=["rows", "offset", "below", "places"])
 def _kernel(
-    values, bitmap, lookup, slots, rows, offset, below: tl.int64, places,
+    values, bitmap, lookup, slots, rows, offset, below, places,
     NULLS: tl.constexpr, LOOKUP: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)

@@ -22,7 +22,7 @@ import math
 import torch
 
 from .frame import check as require
-from .frame.arrow import BOOL, DTYPES, FLOAT32, FLOAT64, KINDS, UINT64, check_buffers, column, groups, view
+from .frame.arrow import BOOL, DTYPES, FLOAT32, FLOAT64, KINDS, check_buffers, column, groups, view
 from .frame.arrow_cases import arena, drawn
 from .frame.case import Arguments, Case, Tolerance, Traffic
 from .frame.language import cdiv, jit, tl
@@ -54,7 +54,8 @@ def reference(
             first row in it, column of the matrix, column of the missing indicator or -1.
         kinds: type of each column, a place in DTYPES; columns of one type stand together.
         rules: float64 [C, 5]: fill, low, high, mean, inverse_scale.
-        edges: None, or int64 [C, E]: the bits of float64 for floating columns, floor(edge) for others. Not for uint64.
+        edges: None, or int64 [C, E]: the bits of float64 for floating columns, floor(edge) for others. Values of
+            uint64 beyond int64 count as the negative ones that their bits are there.
 
     Returns:
         matrix [rows, width], or [width, rows] by column, 0 where nobody writes; counts int64 [C, E + 4] (nothing: [0, 0]);
@@ -122,8 +123,6 @@ def check(
     require.choice(NAME, "dtype", dtype, (torch.float32, torch.bfloat16, torch.float64))
     if edges is not None:
         require.tensor(NAME, "edges", edges, (torch.int64,), (len(kinds), None), table)
-        if UINT64 in kinds:
-            raise ValueError(f"{NAME}: argument 'edges' is given with a column of uint64, which has no exact comparison here")
     if width < len(kinds) or rows < 0:
         raise ValueError(f"{NAME}: argument 'width' is {width} and 'rows' {rows}, expected at least {len(kinds)} and 0")
 

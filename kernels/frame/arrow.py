@@ -9,7 +9,7 @@ DTYPES = (
     torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.float32, torch.float64,
 )  # fmt: skip
 KINDS = {str(dtype)[6:]: kind for kind, dtype in enumerate(DTYPES)}  # "int8" -> 1
-BOOL, UINT64, FLOAT32, FLOAT64 = KINDS["bool"], KINDS["uint64"], KINDS["float32"], KINDS["float64"]
+BOOL, FLOAT32, FLOAT64 = KINDS["bool"], KINDS["float32"], KINDS["float64"]
 VALUES, VALUE_BIT, BITMAP, BIT = range(4)  # columns of a table of places: byte, bit (of booleans), byte or -1, bit
 
 

@@ -68,11 +68,14 @@ class Attempt:
         room: AbstractContextManager[object],
         pipeline: Pipeline,
         plan: Plan | None = None,
+        elsewhere: frozenset[str] = frozenset(),
     ) -> None:
-        """`room` is held while rows flow, not while files are made durable; `turn` while a window is scored."""
+        """`room` is held while rows flow, not while files are made durable; `turn` while a window is scored. Columns in `elsewhere`
+        are counted on the way to the device.
+        """
         self._room = room
         self._pipeline = pipeline
-        self._tally = None if plan is None else Tally(plan)
+        self._tally = None if plan is None else Tally(plan, elsewhere)
         self._job, self._model, self._rules, self._scorer, self._writer, self._turn = job, model, rules, scorer, writer, turn
         self._privacy, self._people = privacy, people
         self._columns = tuple(dict.fromkeys((*(rule.name for rule in rules.columns), *job.source.carry)))
@@ -159,6 +162,7 @@ class Attempt:
             self._reject(item, kept[failed], "score", [(item.scored.failed[row],) for row in failed.tolist()])
             outputs = np.delete(outputs, failed, axis=0)
         if self._tally is not None:
+            self._tally.counted(item.encoded.counted())
             self._tally.scores(outputs, item.admitted.good, failed)
         carried = with_absent(batch, self._job.source.carry, self._lacking)
         self._writer.scores(self._privacy.carried(carried, item.admitted, failed), outputs)

@@ -100,9 +100,12 @@ class CudaDevice(Device):
 
     def upload(self, rows: Encoded) -> Encoded:
         """Start the copy and wait for it on this thread only: the computing thread goes on with the window before."""
-        with torch.cuda.stream(self._copies):
-            there = rows.pin().to(self.model.device)
-        self._copies.synchronize()  # pinned memory may be reused by its allocator only after the copy
+        try:
+            with torch.cuda.stream(self._copies):
+                there = rows.to(self.model.device)
+            self._copies.synchronize()
+        except torch.OutOfMemoryError:
+            return rows.to(torch.device("cpu"))  # batches of it go over one by one, in sizes that fit
         return there
 
 

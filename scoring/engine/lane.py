@@ -30,7 +30,7 @@ from scoring.errors import InputChangedError, StoreError, bug
 from scoring.ledger.suppressed import pinned
 from scoring.models.load import load
 from scoring.parts import part
-from scoring.settings import Job
+from scoring.settings import Column, Job
 from scoring.sinks.staged import StagedWriter, find
 from scoring.stores import open_store
 from scoring.types import BadFile, Failure, FailureKind, File, Fragment, Receipt, Slice
@@ -76,6 +76,7 @@ class EngineLane:
         self._rules = compile_rules(declared, job.contract.coerce, job.contract.rules)
         counted = (spec.baseline, declared, self._model.outputs, job.watch, tagged(job.contract))
         self._plan = fitted(*counted) if job.watch.enabled else None
+        self._elsewhere = self._counted_on_device(declared)
         device = open_device(self._model, job.hardware, self._faults) if kind == "gpu" else Device(self._model, self._faults)
         self._budget = recall.opened(self._store, self._model.digest, device.name, job.engine.batch, job.engine.window_rows)
         self._scorer = Scorer(device, self._stand_in, self._budget, job.engine.fallback)
@@ -118,7 +119,9 @@ class EngineLane:
         while True:
             made_of = (self._job, self._model, self._rules, self._privacy, self._scorer)
             pipeline = Pipeline(0 if self._in_turn else 2)
-            one = Attempt(*made_of, self._writer(work, attempt), self._turn, self._people, self._room, pipeline, self._plan)
+            one = Attempt(
+                *made_of, self._writer(work, attempt), self._turn, self._people, self._room, pipeline, self._plan, self._elsewhere
+            )
             try:
                 receipt = one.run(fragments, lost, work.absent, self._faults)
             except Broken as found:
@@ -158,6 +161,12 @@ class EngineLane:
         private = bool(tagged(self._job.contract))
         made_by = (self._job.sink, model.version, model.outputs)
         return StagedWriter(self._store, self._run_id, work, attempt, *made_by, self._faults.hit, private)
+
+    def _counted_on_device(self, declared: dict[str, Column]) -> frozenset[str]:
+        """Columns whose values are counted on their way to the device; uint64 has no exact comparison there."""
+        columns = {} if self._plan is None else self._plan.columns
+        numbers = {name: own.edges for name, own in columns.items() if own.kind == "number" and declared[name].dtype != "uint64"}
+        return self._model.count(numbers)
 
     def _turns(self, cpus: int) -> AbstractContextManager[object]:
         """Who may score: one window at a time, or, on CPU cores with a model that allows it, all slices in hand side by side.

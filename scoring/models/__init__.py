@@ -4,16 +4,18 @@ No code comes from a bundle: weights are safetensors, the rest is YAML and Parqu
 config) says which class is built. Runs with torch, numpy and pyarrow alone.
 """
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import pyarrow as pa
 import torch
 
 from scoring.settings import Column
+from scoring.watch.tally import Counted
 
 
 class Encoded(Protocol):
-    """Host tensors of some rows, ready for the device."""
+    """Some rows on the host, ready for the device, or on it. `counted` is what was counted on the way there, by column."""
 
     @property
     def rows(self) -> int: ...
@@ -22,13 +24,14 @@ class Encoded(Protocol):
 
     def to(self, device: torch.device) -> "Encoded": ...
 
-    def pin(self) -> "Encoded": ...
+    def counted(self) -> Mapping[str, Counted]: ...
 
 
 class Model(Protocol):
     """What a module `scoring/models/<family>.py` makes with `load(bundle, device)`.
 
     `inputs` are the declared columns (admit holds rows to them). `outputs` are float32 columns in the order of `forward`.
+    `count` asks for counts of numeric columns by bin edges and returns those that `encode` and `to` will count on the way to a GPU.
     `encode` takes admitted, correctly typed rows; `forward` returns float32 (rows, len(outputs)) on the model's device, and may run
     in several threads at once if the model is `reentrant`.
     """
@@ -41,6 +44,8 @@ class Model(Protocol):
     tolerance: dict[str, float]
     device: torch.device
     reentrant: bool
+
+    def count(self, edges: Mapping[str, tuple[float, ...]]) -> frozenset[str]: ...
 
     def encode(self, batch: pa.RecordBatch) -> Encoded: ...
 

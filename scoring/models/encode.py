@@ -1,156 +1,246 @@
-"""Arrow columns to the two host matrices of the tabular family, straight from Arrow's buffers.
+"""Arrow columns to the two matrices of the tabular family, straight from Arrow's buffers, by the operators of kernels/.
 
-Columns stay columns: `numbers` is (numeric columns, rows) and `slots` is (categorical columns, rows), so that encoding is one
-contiguous pass per column (about 13 ns per row for 16 numbers, half of them with nulls, and 4 categories). The model transposes
-small blocks, where they are in cache anyway.
+On a CPU the operators read the buffers where they lie. For a GPU the buffers of a window are copied into one arena, go over in one
+copy and are decoded there: bitmaps, types and dictionary codes cross the bus as Arrow has them, which is often a quarter of what
+float32 and int32 matrices would take. There the summary's counts come from the same pass.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 
-from scoring.errors import ModelError
+from scoring import ops
+from scoring.models.arena import Arena, taken
+from scoring.models.buffers import Buffers, buffers, column
+from scoring.models.vocabulary import Codes, Vocabulary
+from scoring.watch.tally import Counted
 
-UNKNOWN = 0  # slot of a category: values outside the vocabulary, and null
-_DENSE_SPAN = 65_536  # integer vocabularies up to this span, or 32 times their size, become a table
+CPU = torch.device("cpu")
+EDGES = 7  # of every column, padded with its last one: kernels are compiled for a number of edges
+_LARGEST = 2.0**63 - 1024  # a float64 that int64 holds
+
+
+@dataclass(frozen=True)
+class Numeric:
+    """score input = (value, or `fill` where null, clipped to [`low`, `high`], - `mean`) / `scale`."""
+
+    column: str
+    fill: float = 0.0
+    mean: float = 0.0
+    scale: float = 1.0
+    low: float = -math.inf
+    high: float = math.inf
+
+    def describe(self) -> dict[str, Any]:
+        plain = {"column": self.column, "fill": self.fill, "mean": self.mean, "scale": self.scale}
+        return plain | ({"clip": [self.low, self.high]} if self.low > -math.inf or self.high < math.inf else {})
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Where they were counted: int64 (C, EDGES + 4) and float64 (C, 2), for the columns named."""
+
+    names: tuple[str, ...]
+    edges: Mapping[str, tuple[float, ...]]
+    found: torch.Tensor
+    ends: torch.Tensor
 
 
 @dataclass(frozen=True)
 class Rows:
-    """`numbers` float32 (C, rows): filled and centred, not yet scaled. `slots` int32 (K, rows): 0 is the unknown slot."""
+    """`numbers` float32 (rows, C): filled, clipped, centred, scaled. `slots` int32 (K, rows): 0 is the unknown slot.
+    `counts` are those of the window that the rows are; a part of one has none.
+    """
 
     numbers: torch.Tensor
     slots: torch.Tensor
+    counts: Counts | None = None
 
     @property
     def rows(self) -> int:
-        return self.numbers.shape[1]
+        return self.numbers.shape[0]
 
     def narrow(self, start: int, rows: int) -> Rows:
-        return Rows(self.numbers.narrow(1, start, rows), self.slots.narrow(1, start, rows))
+        return Rows(self.numbers.narrow(0, start, rows), self.slots.narrow(1, start, rows))
 
     def to(self, device: torch.device) -> Rows:
         if self.numbers.device == device:
             return self
-        return Rows(self.numbers.to(device, non_blocking=True), self.slots.to(device, non_blocking=True))
+        return Rows(self.numbers.to(device, non_blocking=True), self.slots.to(device, non_blocking=True), self.counts)
 
-    def pin(self) -> Rows:
-        return Rows(self.numbers.pin_memory(), self.slots.pin_memory())
-
-
-def column(batch: pa.RecordBatch, name: str) -> pa.Array[Any]:
-    """Raises: ModelError: the batch has no such column."""
-    if (place := batch.schema.get_field_index(name)) < 0:
-        raise ModelError(f"Input column {name!r} is missing; the rows have: {', '.join(batch.schema.names[:20])}.")
-    return batch.column(place)
-
-
-def values(array: pa.Array[Any], name: str) -> np.ndarray[Any, Any]:
-    """A numpy view of the values, whatever lies in null slots. Raises: ModelError: not a number or boolean column."""
-    kind = array.type
-    if pa.types.is_boolean(kind):
-        return _bits(array.buffers()[1], array.offset, len(array))
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)) or pa.types.is_float16(kind):
-        raise ModelError(f"Input column {name!r} is {kind}, expected a number.")
-    dtype = np.dtype(kind.to_pandas_dtype())
-    buffer: Any = array.buffers()[1]
-    if not len(array):
-        return np.empty(0, dtype)
-    return np.frombuffer(buffer, dtype, len(array), array.offset * dtype.itemsize)
+    def counted(self) -> dict[str, Counted]:
+        """By column, what was counted while the window was decoded; waits for the device."""
+        if (counts := self.counts) is None:
+            return {}
+        found = zip(counts.names, counts.found.tolist(), counts.ends.tolist(), strict=True)
+        return {
+            name: Counted(tuple(row[: len(counts.edges[name])]), *row[EDGES:], *ends)
+            for name, row, ends in found
+            if name in counts.edges
+        }
 
 
-def missing(array: pa.Array[Any]) -> np.ndarray[Any, Any] | None:
-    """Boolean (rows,), True where null; None when no row is."""
-    if not array.null_count:
-        return None
-    if (bitmap := array.buffers()[0]) is None:  # an array of the null type has no buffers
-        return np.ones(len(array), bool)
-    return _bits(bitmap, array.offset, len(array)).view(bool) ^ True
+@dataclass(frozen=True)
+class _Read:
+    """Buffers of a window: numbers with those of one type together, `order` their columns in the matrix."""
+
+    numbers: tuple[Buffers, ...]
+    order: tuple[int, ...]
+    codes: tuple[Codes, ...]
+    rows: int
+
+    @property
+    def kinds(self) -> tuple[int, ...]:
+        return tuple(ops.kind(number.dtype) for number in self.numbers)
+
+    def table(self, places: Sequence[int]) -> torch.Tensor:
+        """For arrow_ingest; `places` are the bytes at which values and bitmap of each number begin, in turn."""
+        facts = [
+            [values, number.value_bit, bitmap if len(number.bitmap) else -1, number.bit, out, -1]
+            for number, out, values, bitmap in zip(self.numbers, self.order, places[::2], places[1::2], strict=True)
+        ]
+        return torch.tensor(facts, dtype=torch.int64).view(-1, 6)
 
 
-def _bits(bitmap: Any, offset: int, rows: int) -> np.ndarray[Any, Any]:
-    if not rows:
-        return np.empty(0, np.uint8)
-    first = offset // 8
-    packed = np.frombuffer(bitmap, np.uint8, (offset + rows + 7) // 8 - first, first)
-    return np.unpackbits(packed, count=offset % 8 + rows, bitorder="little")[offset % 8 :]
+@dataclass(frozen=True)
+class Packed:
+    """A window on its way to a GPU, where `to` makes it Rows. In the arena: table; values and bitmap of each number; values,
+    bitmap and lookup of each category.
+    """
+
+    encoder: Encoder
+    read: _Read
+    arena: Arena
+
+    @property
+    def rows(self) -> int:
+        return self.read.rows
+
+    def to(self, device: torch.device) -> Rows:
+        return self.encoder.unpacked(self.read, self.arena.places, self.arena.memory.to(device, non_blocking=True))
+
+    def narrow(self, start: int, rows: int) -> Rows:
+        """Decoded on the host: for windows that do not go over as a whole."""
+        return self.to(CPU).narrow(start, rows)
+
+    def counted(self) -> dict[str, Counted]:
+        return {}
 
 
-def numbers_into(out: np.ndarray[Any, Any], array: pa.Array[Any], name: str, mean: float, fill: float) -> None:
-    """out[:] = value - mean, or fill - mean where null; subtracted in the column's own precision, float64 for integers."""
-    with np.errstate(all="ignore"):  # null slots hold anything; infinities and NaN are the engine's to find
-        found = values(array, name)
-        np.subtract(found, mean, out=out, dtype=np.float32 if found.dtype == np.float32 else np.float64, casting="same_kind")
-    if (gone := missing(array)) is not None:
-        out[np.flatnonzero(gone)] = fill - mean
+class Encoder:
+    """How the columns of a model are read; made once for a model."""
+
+    def __init__(self, numeric: Sequence[Numeric], vocabularies: Mapping[str, Vocabulary]) -> None:
+        self._numeric, self._vocabularies = tuple(numeric), dict(vocabularies)
+        self._edges: dict[str, tuple[float, ...]] = {}
+        self._constants: dict[Any, Any] = {}
+
+    def count(self, edges: Mapping[str, tuple[float, ...]]) -> frozenset[str]:
+        """Count the values of windows that go to a GPU from now on; returns the columns for which that can be done."""
+        names = {n.column for n in self._numeric}
+        self._edges = {name: own for name, own in edges.items() if name in names and 0 < len(own) <= EDGES}
+        self._constants.clear()
+        return frozenset(self._edges)
+
+    def rows(self, batch: pa.RecordBatch) -> Rows:
+        """Decoded here. Raises: ModelError: a column is missing or of another type than declared."""
+        read = self._read(batch)
+        apart = [part for number in read.numbers for part in (number.values, number.bitmap)]
+        rules, _ = self._rules(read, CPU)
+        numbers = _numbers(read, apart, read.table([0] * len(apart)), rules, None)[0]
+        return Rows(numbers, _slots(read, [(c.buffers.values, c.buffers.bitmap, c.lookup) for c in read.codes], CPU))
+
+    def packed(self, batch: pa.RecordBatch) -> Packed:
+        """For a GPU. Raises: ModelError, as `rows`."""
+        read = self._read(batch)
+        table = torch.empty((len(read.numbers), 6), dtype=torch.int64)
+        parts = [part for number in read.numbers for part in (number.values, number.bitmap)]
+        parts += [
+            part for c in read.codes for part in (c.buffers.values, c.buffers.bitmap, c.lookup[:0] if c.lasting else c.lookup)
+        ]
+        arena = Arena([table, *parts])
+        filled = read.table(arena.places[1 : 1 + 2 * len(read.numbers)])
+        taken(arena.memory, 0, torch.int64, filled.numel()).copy_(filled.flatten())
+        return Packed(self, read, arena)
+
+    def unpacked(self, read: _Read, places: Sequence[int], memory: torch.Tensor) -> Rows:
+        """Decode an arena where it is. On a GPU everything is only started, on the current stream."""
+        device, count = memory.device, len(read.numbers)
+        rules, edges = self._rules(read, device)
+        table = taken(memory, 0, torch.int64, 6 * count).view(-1, 6)
+        numbers, counts, ends = _numbers(read, [memory], table, rules, edges)
+        views = []
+        for n, (codes, vocabulary) in enumerate(zip(read.codes, self._vocabularies, strict=True)):
+            at = places[1 + 2 * count + 3 * n :]
+            values = taken(memory, at[0], torch.uint8, len(codes.buffers.values))
+            bitmap = taken(memory, at[1], torch.uint8, len(codes.buffers.bitmap))
+            lookup = (
+                self._lasting(vocabulary, codes, device) if codes.lasting else taken(memory, at[2], torch.int32, len(codes.lookup))
+            )
+            views.append((values, bitmap, lookup))
+        names = tuple(self._numeric[place].column for place in read.order)
+        found = Counts(names, self._edges, counts, ends) if edges is not None and names else None
+        return Rows(numbers, _slots(read, views, device), found)
+
+    def _read(self, batch: pa.RecordBatch) -> _Read:
+        found = [buffers(column(batch, n.column), n.column) for n in self._numeric]
+        order = sorted(range(len(found)), key=lambda place: ops.kind(found[place].dtype))
+        codes = tuple(vocabulary.codes(column(batch, name), name) for name, vocabulary in self._vocabularies.items())
+        return _Read(tuple(found[place] for place in order), tuple(order), codes, batch.num_rows)
+
+    def _rules(self, read: _Read, device: torch.device) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """In the order of this window's numbers, with the edges that are asked for."""
+        key = (read.order, read.kinds, device)
+        if key not in self._constants:
+            own = [self._numeric[place] for place in read.order]
+            rules = torch.tensor([[n.fill, n.low, n.high, n.mean, 1.0 / n.scale] for n in own], dtype=torch.float64).view(-1, 5)
+            edges = [_edges(self._edges.get(n.column, ()), number.dtype) for n, number in zip(own, read.numbers, strict=True)]
+            self._constants[key] = (rules.to(device), torch.stack(edges).to(device) if self._edges and edges else None)
+        found: tuple[torch.Tensor, torch.Tensor | None] = self._constants[key]
+        return found
+
+    def _lasting(self, name: str, codes: Codes, device: torch.device) -> torch.Tensor:
+        if (name, device) not in self._constants:
+            self._constants[name, device] = codes.lookup.to(device)
+        found: torch.Tensor = self._constants[name, device]
+        return found
 
 
-class Vocabulary:
-    """Maps values to slots 1..size in vocabulary order; anything else to UNKNOWN. Integers or strings."""
-
-    def __init__(self, known: pa.Array[Any]) -> None:
-        """Raises: ModelError: nulls or repeated values."""
-        if known.null_count or len(pc.unique(known)) != len(known):
-            raise ModelError("A vocabulary may hold neither null nor a value twice.")
-        self.known = known
-        self._integers = None if pa.types.is_string(known.type) else _Integers(known.cast(pa.int64()).to_numpy())
-
-    def into(self, out: np.ndarray[Any, Any], array: pa.Array[Any], name: str) -> None:
-        """out[:] = int32 slots. Strings may come plain or as a dictionary. Raises: ModelError: neither fits the vocabulary."""
-        if isinstance(array, pa.DictionaryArray):
-            self._coded_into(out, array, name)
-        elif self._integers is None:
-            out[:] = self._strings(array, name)
-        else:
-            self._integers.into(out, values(array, name))
-        if self._integers is not None and (gone := missing(array)) is not None:
-            out[np.flatnonzero(gone)] = UNKNOWN
-
-    def _coded_into(self, out: np.ndarray[Any, Any], array: pa.DictionaryArray[Any, Any], name: str) -> None:
-        by_code = np.zeros(len(array.dictionary) + 1, np.int32)
-        self.into(by_code[:-1], array.dictionary, name)
-        codes = values(array.indices, name).astype(np.int64)
-        if (gone := missing(array.indices)) is not None:
-            codes[gone] = len(array.dictionary)
-        np.take(by_code, codes, mode="clip", out=out)
-
-    def _strings(self, array: pa.Array[Any], name: str) -> np.ndarray[Any, Any]:
-        if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type)):
-            raise ModelError(f"Input column {name!r} is {array.type}, expected string.")
-        found = pc.index_in(array if array.type == pa.string() else array.cast(pa.string()), value_set=self.known)
-        places = values(found, name).astype(np.int32)
-        places += 1
-        if (gone := missing(found)) is not None:
-            places[gone] = UNKNOWN
-        return places
+def _numbers(
+    read: _Read, memory: list[torch.Tensor], table: torch.Tensor, rules: torch.Tensor, edges: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A CPU computes on columns, a GPU on rows of a length that its wide stores and products like."""
+    if not (columns := len(read.numbers)):
+        return torch.empty((read.rows, 0), device=table.device), torch.empty(0), torch.empty(0)
+    if table.device.type == "cpu":
+        matrix, *counts = ops.arrow_ingest()(memory, table, list(read.kinds), rules, edges, read.rows, columns, True, torch.float32)
+        return matrix.t(), counts[0], counts[1]
+    width = -(-columns // 8) * 8
+    matrix, *counts = ops.arrow_ingest()(memory, table, list(read.kinds), rules, edges, read.rows, width, False, torch.float32)
+    return matrix[:, :columns], counts[0], counts[1]
 
 
-class _Integers:
-    """Integer values to slots: one table look-up where values lie close together, else a binary search."""
+def _slots(read: _Read, views: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]], device: torch.device) -> torch.Tensor:
+    if not views:
+        return torch.empty((0, read.rows), dtype=torch.int32, device=device)
+    return ops.arrow_codes()(
+        [values.view(getattr(torch, c.buffers.dtype)) for c, (values, _, _) in zip(read.codes, views, strict=True)],
+        [bitmap for _, bitmap, _ in views],
+        [c.buffers.bit for c in read.codes],
+        [c.below for c in read.codes],
+        [lookup for _, _, lookup in views],
+    )
 
-    def __init__(self, known: np.ndarray[Any, Any]) -> None:
-        self._order = np.argsort(known, kind="stable")
-        self._sorted = known[self._order]
-        low, high = (int(self._sorted[0]), int(self._sorted[-1])) if len(known) else (0, 0)
-        self._below = low - 1
-        self._table: np.ndarray[Any, Any] | None = None
-        if self._below >= np.iinfo(np.int64).min and high - low <= max(_DENSE_SPAN, 32 * len(known)):
-            self._table = np.zeros(high - low + 3, np.int32)  # both ends stay unknown: out-of-range values are clipped to them
-            self._table[known - self._below] = np.arange(1, len(known) + 1, dtype=np.int32)
 
-    def into(self, out: np.ndarray[Any, Any], found: np.ndarray[Any, Any]) -> None:
-        """A difference that wraps around is outside the table too, so that extreme values are safe."""
-        if found.dtype.kind not in "iub":
-            raise ModelError(f"A category column with an integer vocabulary came as {found.dtype}.")
-        if self._table is not None:
-            np.take(self._table, np.subtract(found, self._below, dtype=np.int64), mode="clip", out=out)
-            return
-        wide = found.astype(np.int64, copy=False)
-        place = np.minimum(np.searchsorted(self._sorted, wide), len(self._sorted) - 1)
-        out[:] = np.where(self._sorted[place] == wide, self._order[place] + 1, UNKNOWN)
+def _edges(given: tuple[float, ...], dtype: str) -> torch.Tensor:
+    """As arrow_ingest compares them: x <= 2.5 is x <= 2 for integers; edges of float32 are float32."""
+    padded = [*given, *(given[-1:] or (0.0,)) * (EDGES - len(given))]
+    if not dtype.startswith("float"):
+        return torch.tensor([math.floor(min(max(edge, -(2.0**63)), _LARGEST)) for edge in padded], dtype=torch.int64)
+    return torch.tensor(padded, dtype=getattr(torch, dtype)).double().view(torch.int64)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 
+from scoring import ops
 from scoring.models.bundle import check_outputs
 from scoring.models.manifest import Fields
 
@@ -94,6 +95,31 @@ def affine(heads: tuple[Head, ...]) -> tuple[torch.Tensor, torch.Tensor]:
     slopes = [h.slope for h in heads for _ in range(h.width)]
     intercepts = [h.intercept for h in heads for _ in range(h.width)]
     return torch.tensor(slopes, dtype=torch.float32), torch.tensor(intercepts, dtype=torch.float32)
+
+
+_ACTIVATION = {"regression": "none", "binary": "sigmoid", "multiclass": "softmax"}
+
+
+class Activation:
+    """The heads of a model on its device."""
+
+    def __init__(self, heads: tuple[Head, ...], device: torch.device) -> None:
+        slope, intercept = (constant.to(device) for constant in affine(heads))
+        widths = [h.width for h in heads]
+        self._heads = list(zip(heads, _split(slope, widths), _split(intercept, widths), strict=True))
+        self._widths = widths
+
+    def scores(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits (rows, logits) to float32 scores of the same shape."""
+        found = [
+            ops.score_head()(part, slope, intercept, _ACTIVATION[h.kind], 0, False, None, [])[0]
+            for part, (h, slope, intercept) in zip(_split(logits, self._widths), self._heads, strict=True)
+        ]
+        return found[0] if len(found) == 1 else torch.cat(found, 1)
+
+
+def _split(given: torch.Tensor, widths: list[int]) -> tuple[torch.Tensor, ...]:
+    return torch.split(given, widths, -1)
 
 
 def activate(heads: tuple[Head, ...], logits: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ A keyword is int64 when all its columns are integers or booleans, else float32. 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -24,10 +24,11 @@ from torch import nn
 
 from scoring.errors import ModelError
 from scoring.models.blocks import BLOCK_ROWS, in_blocks, widen
+from scoring.models.buffers import column, missing, values
 from scoring.models.bundle import Bundle, check_outputs
-from scoring.models.encode import column, missing, values
 from scoring.models.golden import score_table
 from scoring.models.manifest import Fields
+from scoring.watch.tally import Counted
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Rows:
     def to(self, device: torch.device) -> Rows:
         return Rows(tuple(t.to(device, non_blocking=True) for t in self.tensors))
 
-    def pin(self) -> Rows:
-        return Rows(tuple(t.pin_memory() for t in self.tensors))
+    def counted(self) -> dict[str, Counted]:
+        return {}
 
 
 def open_model(bundle: Bundle, device: torch.device, module: str | None) -> OwnModule:
@@ -96,9 +97,13 @@ class OwnModule:
         if self.device.type == "cpu":
             widen(net)
 
+    def count(self, edges: Mapping[str, tuple[float, ...]]) -> frozenset[str]:
+        return frozenset()
+
     def encode(self, batch: pa.RecordBatch) -> Rows:
         """Raises: ModelError: a column is missing or not a number."""
-        return Rows(tuple(_tensor(batch, argument) for argument in self._arguments))
+        rows = Rows(tuple(_tensor(batch, argument) for argument in self._arguments))
+        return rows if self.device.type == "cpu" else Rows(tuple(t.pin_memory() for t in rows.tensors))
 
     def forward(self, encoded: Rows) -> torch.Tensor:
         """Float32 (rows, outputs) on the model's device. Raises: ModelError: the module returned something else."""

@@ -45,18 +45,13 @@ def read_architecture(fields: Fields) -> Architecture:
 
 
 class Net(nn.Module):
-    """Centred numbers (C, B) and slots (K, B) to logits (B, outputs). `scale` is the spread that numbers are divided by."""
+    """Standardised numbers (B, C) and slots (K, B) to logits (B, outputs)."""
 
-    inverse_scale: torch.Tensor
-
-    def __init__(self, scale: list[float], tables: list[tuple[int, int]], shape: Architecture, logits: int) -> None:
+    def __init__(self, numbers: int, tables: list[tuple[int, int]], shape: Architecture, logits: int) -> None:
         super().__init__()
-        self.shape = shape
-        self.register_buffer(
-            "inverse_scale", (1 / torch.tensor(scale, dtype=torch.float64, device="cpu")).float(), persistent=False
-        )
+        self.shape, self.numbers = shape, numbers
         self.embeddings = nn.ModuleList(embedding(size, width) for size, width in tables)
-        numbers, widths = len(scale), [width for _, width in tables]
+        widths = [width for _, width in tables]
         if shape.kind == "dlrm":
             self.bottom = mlp(numbers, (*shape.bottom, widths[0])) if numbers else None
             vectors = len(tables) + bool(numbers)
@@ -66,11 +61,13 @@ class Net(nn.Module):
             self.cross = nn.ModuleList(nn.Linear(features, features) for _ in range(shape.cross_layers))
         self.top = mlp(features, (*shape.hidden, logits), last_relu=False)
 
+    def crossing(self) -> list[nn.Linear]:
+        return cast(list[nn.Linear], list(self.cross))
+
     def tables(self) -> list[nn.Embedding]:
         return cast(list[nn.Embedding], list(self.embeddings))
 
-    def forward(self, numbers: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
-        dense = numbers.t() * self.inverse_scale  # (B, C)
+    def forward(self, dense: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
         vectors = [table(slots[k]) for k, table in enumerate(self.embeddings)]  # K x (B, d)
         logits: torch.Tensor = self.top(self._interact(dense, vectors) if self.shape.kind == "dlrm" else self._join(dense, vectors))
         return logits

@@ -18,10 +18,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
 from scoring.models import calibrate
-from scoring.models.encode import UNKNOWN, Rows, Vocabulary
+from scoring.models.encode import Numeric, Rows
 from scoring.models.heads import Head, Kind
 from scoring.models.net import Architecture, Net
-from scoring.models.tabular import Categorical, Layout, Numeric, encode
+from scoring.models.tabular import Categorical, Layout
+from scoring.models.vocabulary import UNKNOWN, Vocabulary
 from scoring.models.write_tabular import write_tabular
 from scoring.settings import Column
 
@@ -78,7 +79,7 @@ def fit(
         recipe.architecture,
         heads,
     )
-    rows = encode(table.to_batches()[0], layout, [Vocabulary(k) for k in known])
+    rows = layout.encoder([Vocabulary(k) for k in known]).rows(table.to_batches()[0])
     truth = [_truth(head, table.column(t.column)) for head, t in zip(heads, targets.values(), strict=True)]
     order = np.random.default_rng(recipe.seed).permutation(table.num_rows)
     cut = max(1, int(table.num_rows * recipe.held_out))
@@ -87,7 +88,7 @@ def fit(
         torch.manual_seed(recipe.seed)
         net = _train(layout, rows, truth, train, recipe)
     with torch.inference_mode():
-        logits = torch.split(net(rows.numbers[:, held], rows.slots[:, held]), [h.width for h in heads], 1)
+        logits = torch.split(net(rows.numbers[held], rows.slots[:, held]), [h.width for h in heads], 1)
     logits, truth = tuple(part.clone() for part in logits), [t[held] for t in truth]
     if recipe.calibrate:
         heads = tuple(_calibrated(h, z, t) for h, z, t in zip(heads, logits, truth, strict=True))
@@ -171,7 +172,7 @@ def _train(layout: Layout, rows: Rows, truth: list[torch.Tensor], train: torch.T
         for batch in train[torch.randperm(len(train))].split(recipe.batch_rows):  # type: ignore[no-untyped-call]
             slots = rows.slots[:, batch]
             slots = torch.where(torch.rand(slots.shape) < _UNKNOWN_SHARE, UNKNOWN, slots)
-            logits = torch.split(net(rows.numbers[:, batch], slots), [h.width for h in layout.heads], 1)
+            logits = torch.split(net(rows.numbers[batch], slots), [h.width for h in layout.heads], 1)
             search.zero_grad()
             torch.stack([_loss(h, z, t[batch]) for h, z, t in zip(layout.heads, logits, easy, strict=True)]).sum().backward()  # type: ignore[no-untyped-call]
             search.step()

@@ -12,9 +12,9 @@ import torch
 
 from scoring.models import heads as head
 from scoring.models.bundle import EXPECTED, describe_inputs, input_schema, write
-from scoring.models.encode import Vocabulary
 from scoring.models.net import Net
-from scoring.models.tabular import WORDS, Layout, encode
+from scoring.models.tabular import WORDS, Layout
+from scoring.models.vocabulary import Vocabulary
 from scoring.settings import Column
 
 TOLERANCE = {"gpu": 1e-3, "cpu": 1e-5}  # GPUs may multiply in TF32; on the CPU only the order of sums differs
@@ -52,8 +52,7 @@ def _with_expected(typed: pa.Table, layout: Layout, vocabularies: Sequence[pa.Ar
     """Golden scores by the plain module in float64: independent of every fast path."""
     wide = layout.net().double()
     wide.load_state_dict(net.state_dict())
-    wide.inverse_scale = net.inverse_scale.double()
-    rows = encode(typed.to_batches()[0], layout, [Vocabulary(v) for v in vocabularies])
+    rows = layout.encoder([Vocabulary(v) for v in vocabularies]).rows(typed.to_batches()[0])
     slope, intercept = head.affine(layout.heads)
     with torch.inference_mode():
         logits = wide(rows.numbers.double(), rows.slots) * slope.double() + intercept.double()

@@ -16,7 +16,8 @@ from __future__ import annotations
 import math
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,12 +33,29 @@ Numbers = np.ndarray[Any, Any]
 Take = slice | Numbers
 
 
-class Tally:
-    """For one attempt. `rows` and `scores` may be called from two threads."""
+@dataclass(frozen=True)
+class Counted:
+    """Of a numeric column of a window, counted elsewhere (on its way to a GPU): valid finite values <= each edge; nulls, NaN, +inf,
+    -inf; the least and the largest finite value, +inf and -inf if there is none.
+    """
 
-    def __init__(self, plan: Plan) -> None:
+    le: tuple[int, ...]
+    null: int
+    nan: int
+    inf: int
+    ninf: int
+    least: float
+    largest: float
+
+
+class Tally:
+    """For one attempt. `rows` may be called from one thread, `scores` and `counted` from another. Counts of the columns in
+    `elsewhere` come by `counted`.
+    """
+
+    def __init__(self, plan: Plan, elsewhere: frozenset[str] = frozenset()) -> None:
         self._plan, self._rows = plan, 0
-        self._columns = {name: _counter(watched) for name, watched in plan.columns.items()}
+        self._columns = {name: _counter(watched, name in elsewhere) for name, watched in plan.columns.items()}
         self._outputs = [(name, _Scores(output)) for name, output in plan.outputs.items()]
         inner = Plan(plan.columns, plan.outputs)
         self._segments = {(name, value): Tally(inner) for name, values in plan.segments.items() for value in values}
@@ -53,6 +71,11 @@ class Tally:
         for segment, places in self._members(good):
             within = places if kept is None else kept[places]
             self._segments[segment].rows(good.take(pa.array(places, pa.int64())), positions, within)
+
+    def counted(self, found: Mapping[str, Counted]) -> None:
+        """Add what was counted of the columns in `elsewhere`; once for each window given to `rows`."""
+        for name, counts in found.items():
+            self._columns[name].add_counted(counts)
 
     def scores(self, outputs: Numbers, good: pa.RecordBatch, failed: Numbers) -> None:
         """Count scores: float32 (rows, outputs), finite, of the rows `good` without those at `failed`, int64."""
@@ -130,6 +153,10 @@ class _Bins:
                 self._le[place] += int(below) - (filled if filled and filling <= edge else 0)
         return True
 
+    def add_counted(self, counts: Counted) -> None:
+        self._le = [own + more for own, more in zip(self._le, counts.le, strict=True)]
+        self._low, self._high = min(self._low, counts.least), max(self._high, counts.largest)
+
     def _bounds(self, dtype: np.dtype[Any]) -> list[Any]:
         """Edges as values of the column's type: x <= 2.5 is x <= 2 for integers; float32 edges are compared as float32."""
         return [dtype.type(edge) if dtype.kind == "f" else math.floor(edge) for edge in self._edges]
@@ -149,28 +176,38 @@ def _narrow(values: Numbers, low: Any, high: Any) -> Numbers:
 
 
 class _Numeric:
-    def __init__(self, watched: Watched) -> None:
-        self._bins, self._extremes = _Bins(watched.edges), watched.extremes
+    def __init__(self, watched: Watched, elsewhere: bool = False) -> None:
+        self._bins, self._extremes, self._elsewhere = _Bins(watched.edges), watched.extremes, elsewhere
         self._null = 0
         self._odd: Counter[str] = Counter()
         self._cells = np.zeros(_CELLS, np.int64)
 
     def add(self, array: pa.Array[Any], take: Take) -> None:
         nulls = array.null_count
-        self._null += nulls
         if nulls == len(array):
+            self._null += 0 if self._elsewhere else nulls
             return
         values, valid = _raw(array), _valid(array) if nulls else None
+        if not self._elsewhere:
+            self._add_all(values, valid, nulls)
+        sample = values[take] if valid is None else values[take][valid[take].view(np.bool_)]
+        with np.errstate(over="ignore"):
+            bits = np.ascontiguousarray(sample, np.float32).view(np.uint32)
+        self._cells += np.bincount(bits >> _CELL_BITS, minlength=_CELLS)
+
+    def _add_all(self, values: Numbers, valid: Numbers | None, nulls: int) -> None:
+        self._null += nulls
         filling = None
         if valid is not None:
             filling = values[int(valid.argmax())]
             values = _fill(values, valid, filling)
         if not self._bins.add(values, nulls, filling):
             self._add_odd(values if valid is None else values[valid.view(np.bool_)])
-        sample = values[take] if valid is None else values[take][valid[take].view(np.bool_)]
-        with np.errstate(over="ignore"):
-            bits = np.ascontiguousarray(sample, np.float32).view(np.uint32)
-        self._cells += np.bincount(bits >> _CELL_BITS, minlength=_CELLS)
+
+    def add_counted(self, counts: Counted) -> None:
+        self._null += counts.null
+        self._odd.update({"nan": counts.nan, "inf": counts.inf, "ninf": counts.ninf})
+        self._bins.add_counted(counts)
 
     def _add_odd(self, values: Numbers) -> None:
         """NaN and infinities are counted apart and fall in no bin."""
@@ -247,10 +284,10 @@ class _Scores:
         return {"rows": self._rows, **self._bins.plain(), "sum": self._sum}
 
 
-def _counter(watched: Watched) -> Any:
+def _counter(watched: Watched, elsewhere: bool) -> Any:
     kinds: dict[str, Callable[[], Any]] = {
         "nulls": _Nulls,
-        "number": lambda: _Numeric(watched),
+        "number": lambda: _Numeric(watched, elsewhere),
         "category": lambda: _Category(watched.values),
     }
     return kinds[watched.kind]()

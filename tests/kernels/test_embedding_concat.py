@@ -5,6 +5,7 @@ import torch
 import walk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from scoring.kernels import embedding_concat as kernel
 from scoring.kernels.frame import operator
 

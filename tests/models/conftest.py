@@ -5,9 +5,10 @@ import pyarrow as pa
 import pytest
 import torch
 
+from scoring.models.encode import Numeric
 from scoring.models.heads import Head
 from scoring.models.net import Architecture
-from scoring.models.tabular import Categorical, Layout, Numeric
+from scoring.models.tabular import Categorical, Layout
 from scoring.models.write_tabular import write_tabular
 from scoring.settings import Column
 

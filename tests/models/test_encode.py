@@ -3,19 +3,32 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from conftest import CITIES, CODES, rows
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scoring.errors import ModelError
-from scoring.models.encode import Vocabulary, numbers_into
+from scoring.models.encode import Encoder, Numeric
 from scoring.models.load import load
+from scoring.models.vocabulary import Vocabulary
 
 
 def slots(known, array):
-    out = np.full(len(array), -1, np.int32)
-    Vocabulary(known).into(out, array, "c")
-    return out.tolist()
+    """On both ways to the device: as Arrow has them, and through an arena."""
+    encoder = Encoder((), {"c": Vocabulary(known)})
+    batch = pa.record_batch({"c": array})
+    plain, packed = encoder.rows(batch).slots[0].tolist(), encoder.packed(batch).to(torch.device("cpu")).slots[0].tolist()
+    assert plain == packed
+    return plain
+
+
+def number(array, **rule):
+    encoder = Encoder((Numeric("x", **rule),), {})
+    batch = pa.record_batch({"x": array})
+    plain, packed = encoder.rows(batch).numbers[:, 0].numpy(), encoder.packed(batch).to(torch.device("cpu")).numbers[:, 0].numpy()
+    np.testing.assert_array_equal(plain, packed)
+    return plain
 
 
 @given(
@@ -60,19 +73,22 @@ def test_a_vocabulary_without_words_knows_nothing():
 
 
 @given(values=st.lists(st.none() | st.floats(-1e6, 1e6, width=32), max_size=40), skip=st.integers(0, 9))
-def test_numbers_are_filled_and_centred(values, skip):
+def test_numbers_are_filled_centred_and_scaled(values, skip):
     for kind in (pa.float32(), pa.float64()):
         array = pa.array([None] * skip + values, kind).slice(skip)
-        out = np.full(len(values), np.nan, np.float32)
-        numbers_into(out, array, "x", mean=0.5, fill=2.0)
+        out = number(array, mean=0.5, fill=2.0, scale=4.0)
         wide = [np.float64(2.0 if v is None else v) for v in values]
-        np.testing.assert_allclose(out, np.array([v - 0.5 for v in wide], np.float32), rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(out, np.array([(v - 0.5) / 4 for v in wide], np.float32), rtol=1e-6, atol=1e-6)
 
 
 def test_large_numbers_are_centred_before_they_lose_digits():
-    out = np.empty(2, np.float32)
-    numbers_into(out, pa.array([1_700_000_000_001, 1_700_000_000_003]), "t", mean=1_700_000_000_000.0, fill=0.0)
+    out = number(pa.array([1_700_000_000_001, 1_700_000_000_003]), mean=1_700_000_000_000.0)
     assert out.tolist() == [1.0, 3.0]
+
+
+def test_numbers_are_clipped_and_nan_is_not_a_bound():
+    out = number(pa.array([-5.0, 0.5, float("nan"), None, 9.0], pa.float32()), fill=99.0, low=-1.0, high=2.0)
+    np.testing.assert_array_equal(out, np.array([-1.0, 0.5, np.nan, 2.0, 2.0], np.float32))
 
 
 def test_nan_and_infinity_pass_through_for_the_engine_to_find(bundle):

@@ -12,7 +12,8 @@ from conftest import HEADS, SHAPES, rows, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoring.models.blocks import BLOCK_ROWS, in_blocks
+from scoring.models import tabular
+from scoring.models.blocks import BLOCK_ROWS
 from scoring.models.load import load
 
 COUNT = 2 * BLOCK_ROWS + 77
@@ -62,12 +63,14 @@ def test_every_position_of_a_block_gives_the_same_bits(shape):
         np.testing.assert_array_equal(same, np.broadcast_to(whole[row], same.shape))
 
 
-def test_the_folded_path_gives_the_plain_scores():
+def test_the_folded_path_gives_the_served_scores(tmp_path, monkeypatch):
     model, batch, _ = case("mlp", "several")
-    encoded = model.encode(batch)
+    monkeypatch.setattr(tabular, "pays", lambda net: False)
+    served = load(write(tmp_path, "mlp", "several"))
     assert model._folded is not None
-    plain = in_blocks(model._plain, ((encoded.numbers, 1), (encoded.slots, 1)), COUNT, len(model.outputs))
-    np.testing.assert_allclose(model.forward(encoded).numpy(), plain.numpy(), atol=2e-6)
+    assert served._folded is None
+    folded, plain = (m.forward(m.encode(batch)).numpy() for m in (model, served))
+    np.testing.assert_allclose(folded, plain, atol=2e-6)
 
 
 def test_no_rows_give_no_scores():

@@ -1,0 +1,98 @@
+"""The one door to kernels/: operators by name, loaded on first use, typed by what they take and give.
+
+What an operator means, exactly, stands in `kernels/<name>.py` with its reference. On CUDA it runs Triton, on a CPU torch;
+SCORING_KERNELS=triton|torch forces one, and `only_reference` does for this process (a rung of the fallback ladder).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor
+
+
+class ArrowIngest(Protocol):
+    """Arrow columns to a matrix, and counts of them; see `kernels/arrow_ingest.py`."""
+
+    def __call__(
+        self, buffers: list[Tensor], table: Tensor, kinds: list[int], rules: Tensor, edges: Tensor | None,
+        rows: int, width: int, by_column: bool, dtype: torch.dtype,
+    ) -> tuple[Tensor, Tensor, Tensor]: ...  # fmt: skip
+
+
+class ArrowCodes(Protocol):
+    """Codes and integer categories to slots; see `kernels/arrow_codes.py`."""
+
+    def __call__(
+        self, values: list[Tensor], bitmaps: list[Tensor], offsets: list[int], below: list[int], lookups: list[Tensor]
+    ) -> Tensor: ...
+
+
+class EmbeddingConcat(Protocol):
+    """Numbers and looked-up embeddings in one matrix; see `kernels/embedding_concat.py`."""
+
+    def __call__(
+        self, dense: Tensor, slots: Tensor, weights: Tensor, sizes: list[int], dims: list[int],
+        bag_slots: Tensor | None, bag_offsets: Tensor | None, pooling: str, width: int, dtype: torch.dtype,
+    ) -> Tensor: ...  # fmt: skip
+
+
+class PairInteraction(Protocol):
+    """Dot products of all pairs of vectors; see `kernels/pair_interaction.py`."""
+
+    def __call__(self, vectors: Tensor, keep_first: bool, width: int) -> Tensor: ...
+
+
+class ScoreHead(Protocol):
+    """Logits to calibrated scores and what is asked about them; see `kernels/score_head.py`."""
+
+    def __call__(
+        self, logits: Tensor, slope: Tensor, intercept: Tensor, activation: str, top: int, confidence: bool,
+        edges: Tensor | None, steps: list[int],
+    ) -> tuple[Tensor, ...]: ...  # fmt: skip
+
+
+def arrow_ingest() -> ArrowIngest:
+    return cast(ArrowIngest, kernel("arrow_ingest").op)
+
+
+def arrow_codes() -> ArrowCodes:
+    return cast(ArrowCodes, kernel("arrow_codes").op)
+
+
+def embedding_concat() -> EmbeddingConcat:
+    return cast(EmbeddingConcat, kernel("embedding_concat").op)
+
+
+def pair_interaction() -> PairInteraction:
+    return cast(PairInteraction, kernel("pair_interaction").op)
+
+
+def score_head() -> ScoreHead:
+    return cast(ScoreHead, kernel("score_head").op)
+
+
+def packed_tables(tables: list[Tensor]) -> Tensor:
+    """Tables [size, dim] one after the other, as embedding_concat takes them."""
+    packed: Tensor = kernel("embedding_concat").packed(tables)
+    return packed
+
+
+def kind(dtype: str) -> int:
+    """What arrow_ingest calls a column of this type, e.g. "float32"."""
+    known: dict[str, int] = import_module("scoring.kernels.frame.arrow").KINDS
+    return known[dtype]
+
+
+def only_reference() -> None:
+    """Compute with torch from now on in this process, whatever the device."""
+    import_module("scoring.kernels.frame.operator").force("torch")
+
+
+@cache
+def kernel(name: str) -> Any:
+    """The module of a kernel."""
+    return import_module(f"scoring.kernels.{name}")
