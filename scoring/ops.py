@@ -13,6 +13,8 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor
 
+_reasons: list[str] = []
+
 
 class ArrowIngest(Protocol):
     """Arrow columns to a matrix, and counts of them; see `kernels/arrow_ingest.py`."""
@@ -87,9 +89,26 @@ def kind(dtype: str) -> int:
     return known[dtype]
 
 
-def only_reference() -> None:
+def only_reference(why: str) -> None:
     """Compute with torch from now on in this process, whatever the device."""
     import_module("scoring.kernels.frame.operator").force("torch")
+    _reasons.append(why)
+
+
+def why_reference() -> str:
+    """What `only_reference` was told first; "" if kernels may be used."""
+    return _reasons[0] if _reasons else ""
+
+
+def kernel_failed(error: BaseException | None) -> bool:
+    """Whether a kernel could not be compiled or launched: torch can compute the same."""
+    return isinstance(error, import_module("scoring.kernels.frame.operator").KernelError)
+
+
+def kernel_error(message: str) -> Exception:
+    """An error of that kind."""
+    found: Exception = import_module("scoring.kernels.frame.operator").KernelError(message)
+    return found
 
 
 @cache

@@ -93,7 +93,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class Fallback:
-    """The ladder: smaller batch, then CPU, then stop with the state kept."""
+    """The ladder: torch in place of a kernel that fails (`kernel: reference`: from the start), smaller batch, CPU, then stop with
+    the state kept.
+    """
 
     kernel: Literal["auto", "reference"] = "auto"
     batch: bool = True
@@ -120,7 +122,7 @@ class Fault:
     """A fault to inject (tests and drills only). `site` names a place in the code, `slice_nth` counts slices of one lane from 0."""
 
     site: str
-    kind: Literal["kill", "oom", "sticky", "lost", "raise", "disk-full", "hang"]
+    kind: Literal["kill", "oom", "sticky", "lost", "kernel", "raise", "disk-full", "hang"]
     slice_nth: AtLeastNone | None = None
     rows_over: AtLeastNone = 0
     once: str | None = None  # path of a marker file: the fault strikes only if it can create it

@@ -19,6 +19,10 @@ LIBRARY = torch.library.Library("scoring", "DEF")
 _forced: list[Route | None] = [None]
 
 
+class KernelError(RuntimeError):
+    """A kernel could not be compiled or launched here; the reference computes the same."""
+
+
 def register(
     name: str,
     reference: Callable[..., Any],
@@ -38,8 +42,13 @@ def register(
         device = _device(given)
         if route(name, device, refuses(*given, **named)) == "torch":
             return reference(*given, **named)
-        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-            return fused(*given, **named)
+        try:
+            with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+                return fused(*given, **named)
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] != "triton":
+                raise
+            raise KernelError(f"{name}: {type(error).__name__}: {error}") from error
 
     def shapes(*given: Any, **named: Any) -> Any:
         check(*given, **named)

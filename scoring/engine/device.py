@@ -12,12 +12,13 @@ from typing import Literal
 import numpy as np
 import torch
 
+from scoring import ops
 from scoring.engine.faults import DeviceLostError, Faults, StickyDeviceError
 from scoring.models import Encoded, Model
 from scoring.settings import Hardware
 from scoring.types import Route
 
-Fate = Literal["memory", "sticky", "lost", "disk", "row"]
+Fate = Literal["memory", "sticky", "lost", "disk", "kernel", "row"]
 _LOST = (
     "no CUDA-capable device",
     "device(s) is/are busy or unavailable",
@@ -34,6 +35,8 @@ def fate(error: BaseException) -> Fate:
     """
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error):
         return "memory"
+    if ops.kernel_failed(error):
+        return "kernel"
     if isinstance(error, DeviceLostError) or any(text in str(error) for text in _LOST):
         return "lost"
     if isinstance(error, (StickyDeviceError, torch.AcceleratorError)) or "CUDA error" in str(error):
@@ -106,6 +109,11 @@ class CudaDevice(Device):
             self._copies.synchronize()
         except torch.OutOfMemoryError:
             return rows.to(torch.device("cpu"))  # batches of it go over one by one, in sizes that fit
+        except Exception as error:
+            if not ops.kernel_failed(error) or ops.why_reference():
+                raise
+            ops.only_reference(str(error))
+            return self.upload(rows)
         return there
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from scoring import ops
 from scoring.settings import Fault
 
 
@@ -61,6 +62,8 @@ def _strike(fault: Fault) -> None:
             raise torch.OutOfMemoryError(f"injected at {fault.site}")
         case "sticky":
             raise StickyDeviceError(f"CUDA error: injected at {fault.site}")
+        case "kernel":
+            raise ops.kernel_error(f"injected at {fault.site}")
         case "lost":
             raise DeviceLostError(f"injected at {fault.site}")
         case "raise":

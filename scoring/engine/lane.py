@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import torch
 
+from scoring import ops
 from scoring.admit.privacy import Privacy
 from scoring.admit.rules import compile_rules
 from scoring.admit.treatments import tagged
@@ -70,6 +71,8 @@ class EngineLane:
         self._faults = Faults(job.engine.faults)
         self._faults.hit("lane.start")
         self._privacy = Privacy(job.contract, job.source.carry, pinned(self._store, spec.suppressed))
+        if job.engine.fallback.kernel == "reference":
+            ops.only_reference("engine.fallback.kernel=reference")
         on_cuda = kind == "gpu" and job.hardware.device != "simulated"
         self._model = load(job.model.bundle, "cuda" if on_cuda else "cpu", job.model.module)
         declared = {**self._model.inputs, **job.contract.columns}

@@ -1,8 +1,8 @@
 """Rows in, scores out, whatever the device does: dynamic batches and the fallback ladder.
 
-device -> smaller batch -> CPU for the batch, or for the rest of the lane -> LaneError, and the state is kept. A batch that fails
-for another reason is bisected on the CPU, where an error costs no process, and only the rows at fault are given up. Which rung
-answered a row is counted as its route; no rung changes the order of rows.
+device -> torch in place of kernels -> smaller batch -> CPU for the batch, or for the rest of the lane -> LaneError, state kept. A
+batch that fails for another reason is bisected on the CPU, where an error costs no process, and only the rows at fault are
+given up. Which rung answered a row is counted as its route; no rung changes the order of rows.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from scoring import ops
 from scoring.batching.bisection import Bisection
 from scoring.batching.budget import Budget
 from scoring.engine.device import Device, fate
@@ -45,7 +46,7 @@ class Scorer:
 
     def __init__(self, device: Device, make_cpu: Callable[[], Device], budget: Budget, fallback: Fallback) -> None:
         self.device = device
-        self._notes: list[str] = []
+        self._notes = [f"torch in place of kernels: {why}"] if (why := ops.why_reference()) else []
         self._make_cpu = make_cpu
         self._cpu: Device | None = device if device.route == "cpu" else None
         self._budget = budget
@@ -79,6 +80,9 @@ class Scorer:
         try:
             out = self.device.forward(batch)
         except Exception as error:
+            if fate(error) == "kernel" and not ops.why_reference():
+                self._without_kernels(str(error))
+                return self._batch(batch, start, scored, retried)
             return self._fell(error, batch, start, scored)
         with self._lock:
             self._budget.observe(batch.rows, time.perf_counter() - began)
@@ -98,6 +102,11 @@ class Scorer:
             return False
         self._bisect(batch, start, scored)
         return False
+
+    def _without_kernels(self, why: str) -> None:
+        ops.only_reference(why)
+        with self._lock:
+            self._notes.append(f"torch in place of kernels: {why}")
 
     def _smaller(self, rows: int) -> bool:
         with self._lock:

@@ -215,10 +215,10 @@ class Encoder:
 def _numbers(
     read: _Read, memory: list[torch.Tensor], table: torch.Tensor, rules: torch.Tensor, edges: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A CPU computes on columns, a GPU on rows of a length that its wide stores and products like."""
+    """Where Arrow has them: columns, as a CPU computes. From an arena: rows of a length that wide stores and products like."""
     if not (columns := len(read.numbers)):
         return torch.empty((read.rows, 0), device=table.device), torch.empty(0), torch.empty(0)
-    if table.device.type == "cpu":
+    if len(memory) > 1:
         matrix, *counts = ops.arrow_ingest()(memory, table, list(read.kinds), rules, edges, read.rows, columns, True, torch.float32)
         return matrix.t(), counts[0], counts[1]
     width = -(-columns // 8) * 8

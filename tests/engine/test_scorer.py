@@ -8,10 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scoring import ops
 from scoring.batching.budget import Budget
 from scoring.engine.device import Device, SimulatedDevice
 from scoring.engine.faults import Faults
 from scoring.engine.scorer import LaneError, Scorer
+from scoring.kernels.frame import operator
 from scoring.settings import Fallback, Fault
 
 CPU = torch.device("cpu")
@@ -31,8 +33,8 @@ class Rows:
     def to(self, device):
         return self
 
-    def pin(self):
-        return self
+    def counted(self):
+        return {}
 
 
 class Doubling:
@@ -69,6 +71,19 @@ def test_whatever_the_memory_and_batches_each_row_has_its_own_answer(values, lim
     good = [i for i in range(len(values)) if i not in scored.failed]
     assert scored.outputs[good, 0].tolist() == [2.0 * values[i] for i in good]
     assert sum(scored.routes.values()) == len(good)
+
+
+def test_a_kernel_that_fails_leaves_the_device_to_torch(monkeypatch, tmp_path):
+    """Once for the process, said in a note; nothing is scored twice or by another route."""
+    monkeypatch.setattr(ops, "_reasons", [])
+    s = scorer(faults=(Fault("gpu", "kernel", once=str(tmp_path / "mark")),), size=60)
+    try:
+        assert s.score(rows(range(20, 180))).routes == {"gpu": 160}
+        assert operator.forced() == "torch"
+    finally:
+        operator.force(None)
+    assert ops.why_reference() == "injected at gpu"
+    assert s.take_notes() == ("torch in place of kernels: injected at gpu",)
 
 
 def test_out_of_memory_becomes_a_smaller_batch_and_is_said():
