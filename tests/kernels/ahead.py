@@ -48,7 +48,7 @@ class Target:
         return GPUTarget("cuda", self._capability, 32)
 
     def get_current_device(self) -> int:
-        return 0
+        return self._capability  # one number a target: Triton keeps what it compiled by device
 
     def get_current_stream(self, device: int = 0) -> int:
         return 0
