@@ -5,7 +5,7 @@ READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench-spine bench-driver bench-memory bench-start bench-checks drift-table golden-kernels clean
+.PHONY: help demo test test-slow lint format bench-spine bench-driver bench-memory bench-start bench-checks drift-table golden-kernels mutants clean
 
 help:
 	@echo 'make demo          3 million card transactions with real dirt: made, and scored by a model fitted on the spot'
@@ -69,6 +69,10 @@ golden-kernels: $(READY)
 	$(BIN)/python tests/kernels/ahead.py --write > /dev/null
 	PYTHONPATH=.venv/triton-3.6.0 $(BIN)/python tests/kernels/ahead.py --write > /dev/null
 	git diff --stat tests/kernels/golden
+
+# Kernels made wrong on purpose: each must make a test fail.
+mutants: $(READY)
+	$(BIN)/python tests/kernels/mutants.py
 
 drift-table: $(READY)
 	$(BIN)/python benchmarks/drift_table.py

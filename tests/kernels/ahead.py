@@ -95,7 +95,8 @@ def label(name: str, function: Any, made: Any) -> str:
     constants = {names[place[0]] if isinstance(place, tuple) else place: value for place, value in source.constants.items()}
     told = " ".join(f"{key}={value}" for key, value in sorted(constants.items(), key=lambda item: str(item[0])) if key.isupper())
     kinds = ",".join(dict.fromkeys(str(kind)[1:] for kind in pointers))
-    return f"{name} {function.__name__}({kinds}) {told} warps={made.metadata.num_warps} aligned={len(source.attrs)}"
+    wide = "".join(str(int((place,) in source.attrs)) for place in range(len(names)))  # which arguments are multiples of 16
+    return f"{name} {function.__name__}({kinds}) {told} warps={made.metadata.num_warps} aligned={int(wide, 2):x}"
 
 
 def resources(made: Any) -> dict[str, int]:

@@ -113,10 +113,10 @@ def test_large_values_keep_what_the_mean_leaves_of_them(kind):
 
 def test_arena_beyond_two_billion_bytes():
     """Untouched pages cost nothing; a place of 32 bits would wrap around to the front."""
-    column = (torch.arange(100, dtype=torch.float32), torch.arange(100) % 3 > 0, 5)
-    asked = arguments([column], gap=1 << 31)
+    columns = [(torch.arange(100).to(kind), torch.arange(100) % 3 > 0, 5) for kind in (torch.int8, torch.float32)]
+    asked = arguments(columns, gap=1 << 31)
     found, _, _ = kernel.fused(**asked)
-    near, _, _ = kernel.fused(**arguments([column]))
+    near, _, _ = kernel.fused(**arguments(columns))
     assert asked["table"][0, 0] == 1 << 31
     assert torch.equal(found, near)
 

@@ -8,6 +8,7 @@ import torch
 import walk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from scoring.kernels import packed_attention as module
 from scoring.kernels.frame import tuning
 

@@ -7,9 +7,9 @@ import torch
 import walk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from scoring.kernels import pair_interaction as kernel
 from scoring.kernels.frame import operator
-
 from scoring.models.net import Architecture, Net
 
 numpy_may_warn = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter computes with it
