@@ -29,23 +29,24 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT)]
 SECONDS = 455.0  # for all, below eight minutes with what starting and ending takes
-LIMITS = {"facts": 70.0, "parity": 150.0, "speed": 240.0, "lane": 80.0}  # at most; `speed` gets what the others leave
-RESERVED = {"facts": 0.0, "parity": 200.0, "speed": 75.0, "lane": 5.0}  # left to the parts after it
+LIMITS = {"facts": 70.0, "parity": 150.0, "speed": 300.0, "lane": 80.0}  # at most; `speed` gets what the others leave
+RESERVED = {"facts": 0.6, "parity": 0.45, "speed": 0.17, "lane": 0.01}  # share of the whole time that is for the parts after it
 LATE_S = 20.0  # beyond its limit, until a process is ended
 Event = dict[str, Any]
 
 
 class Run:
     def __init__(self, rehearsal: bool, seconds: float) -> None:
-        self._rehearsal, self._end = rehearsal, time.monotonic() + seconds
-        self._folder = Path(tempfile.mkdtemp(prefix="gpu-check-events-"))
+        self._rehearsal, self._whole, self._end = rehearsal, seconds, time.monotonic() + seconds
+        self._notes = tempfile.TemporaryDirectory(prefix="gpu-check-")
+        self._folder = Path(self._notes.name)
         self.events: list[Event] = []
         self.seconds: dict[str, float] = {}
 
     def part(self, name: str, groups: list[list[str]], side_by_side: int = 1) -> None:
         """Do a part, in one process for each group of kernels."""
         began = time.monotonic()
-        limit = min(LIMITS[name], self._end - began - RESERVED[name])
+        limit = min(LIMITS[name], self._end - began - RESERVED[name] * self._whole)
         with ThreadPoolExecutor(side_by_side) as pool:
             for events in pool.map(lambda group: self._group(name, group, began + limit), groups):
                 self.events += events
@@ -53,12 +54,15 @@ class Run:
         counts = [sum(e.get("status") == s for e in self.events if e["part"] == name) for s in ("ok", "skip", "missing", "fail")]
         told = ", ".join(f"{count} {s}" for count, s in zip(counts, ("ok", "skipped", "missing", "failed"), strict=True))
         print(f"{name}: {told}, {self.seconds[name]:.0f} s", flush=True)
+        for e in self.events:
+            if e["part"] == name and e.get("status") in ("fail", "missing"):
+                print(f"  {e['status']}: {e['kernel']} {e.get('case', '')} {e['check']}: {e['why'][:200]}", flush=True)
 
     def _group(self, name: str, kernels: list[str], end: float) -> list[Event]:
         """Kernels in one process; where one ends it, the others in another."""
         found: list[Event] = []
         while True:
-            events = self._process(name, kernels, end - time.monotonic())
+            events = self._process(name, kernels, end)
             found += events
             begun = [event for event in events if event.get("begin")]
             if not events or events[-1].get("status") != "fail" or not events[-1].get("died"):
@@ -69,22 +73,21 @@ class Run:
             if not kernels or end - time.monotonic() < LATE_S:
                 return found
 
-    def _process(self, name: str, kernels: list[str], seconds: float) -> list[Event]:
+    def _process(self, name: str, kernels: list[str], end: float) -> list[Event]:
         path = self._folder / f"{name}-{time.monotonic_ns()}.jsonl"
-        words = ["--part", name, "--kernels", ",".join(kernels), "--events", str(path), "--seconds", f"{seconds:.1f}"]
-        why = "no time left"
+        words = ["--part", name, "--kernels", ",".join(kernels), "--events", str(path), "--until", f"{end:.1f}"]
+        why, last, seconds = "no time left", [], end - time.monotonic()
         if seconds > 0:
             command = [sys.executable, str(Path(__file__).resolve()), *words, *(["--rehearse"] if self._rehearsal else [])]
             with (self._folder / f"{path.stem}.err").open("w+") as errors:
                 why = self._wait(subprocess.Popen(command, stderr=errors, env=self._environment()), seconds + LATE_S)
                 errors.seek(0)
-                last = [line for line in errors.read().splitlines() if line.strip() and not line.startswith('{"part"')][-6:]
+                last = [line for line in errors.read().splitlines() if line.strip()][-6:]
         events = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         if why:
             begun = [event["kernel"] for event in events if event.get("begin")]
             blamed = {"part": name, "kernel": begun[-1] if begun else "", "check": "process", "died": True}
-            events.append(blamed | {"status": "fail", "why": why, "last_words": last if seconds > 0 else []})
-            print(json.dumps(events[-1]), file=sys.stderr, flush=True)
+            events.append(blamed | {"status": "fail", "why": why, "last_words": last})
         return events
 
     @staticmethod
@@ -99,7 +102,7 @@ class Run:
         return "" if code == 0 else f"exit code {code}"
 
     def _environment(self) -> dict[str, str]:
-        more = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if self._rehearsal else {"TORCHINDUCTOR_COMPILE_THREADS": "4"}
+        more = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if self._rehearsal else {"TORCHINDUCTOR_COMPILE_THREADS": "8"}
         plain = {key: value for key, value in os.environ.items() if key not in ("TRITON_INTERPRET", "SCORING_KERNELS")}
         return plain | more
 
@@ -112,8 +115,9 @@ def one_part(given: argparse.Namespace) -> None:
     from gpu.record import Recorder
 
     place = prepare(given.rehearse)
-    recorder = Recorder(given.events, given.part, given.seconds)
+    recorder = Recorder(given.events, given.part, given.until)
     import_module(f"gpu.{given.part}").run(recorder, [name for name in given.kernels.split(",") if name], place)
+    os._exit(0)  # all is written; pools of the compiler and a context that is in a bad way may take long to leave
 
 
 def finish(run: Run, folder: Path, rehearsal: bool) -> int:
@@ -145,11 +149,11 @@ def main() -> int:
     ask.add_argument("--kernels", default="", help="only these, separated by commas")
     ask.add_argument("--seconds", type=float, default=SECONDS, help="for all")
     ask.add_argument("--part", choices=sorted(LIMITS), help=argparse.SUPPRESS)
+    ask.add_argument("--until", type=float, help=argparse.SUPPRESS)
     ask.add_argument("--events", type=Path, help=argparse.SUPPRESS)
     given = ask.parse_args()
     if given.part:
         one_part(given)
-        return 0
     names = given.kernels.split(",") if given.kernels else sorted(path.stem for path in (ROOT / "kernels").glob("*.py"))
     default = ROOT / (".bench/rehearsal" if given.rehearse else "benchmarks/results")
     run = Run(given.rehearse, given.seconds)

@@ -43,26 +43,41 @@ def _kernels(done: list[Event], facts: Event, device: str) -> Iterator[Event]:
         floor, took = floors[kernel, case], event["times"]["ours"]["seconds"]
         wanted, seconds = goals.goal(kernel, case), goals.predicted(kernel, case, floor, device)
         entry = {"kernel": kernel, "case": case, "bytes": floor["bytes"], "flops": floor["flops"], "ours": event["times"]["ours"]}
-        entry |= {"goal": wanted.text if wanted else None, "predicted_seconds": seconds, "missing": dict(event["missing"])}
+        entry |= {"goal": wanted.text if wanted else None, "predicted_seconds": seconds, "missing": _missing(kernel, case, done)}
         entry |= {"predicted_over_measured": seconds / took if seconds else None}
         entry |= {"share_of_copy": floor["bytes"] / took / copy if copy else None}
         entry |= {"share_of_matmul": floor["flops"] / took / product if product else None}
         entry["rivals"] = list(_rivals(event, done, wanted))
-        for other in done:
-            if (other["kernel"], other.get("case"), other.get("check")) == (kernel, case, "compiled") and other["status"] != "ok":
-                entry["missing"]["torch.compile"] = other["why"]
         yield entry
 
 
 def _rivals(event: Event, done: list[Event], wanted: goals.Goal | None) -> Iterator[Event]:
     """Each beside our time of the same turn."""
-    same = [e for e in done if (e["kernel"], e.get("case"), e.get("check")) == (event["kernel"], event["case"], "compiled")]
-    for turn in (event, *(e for e in same if e["status"] == "ok")):
+    compiled = [e for e in _of(event["kernel"], event["case"], "compiled", done) if e["status"] == "ok"]
+    apart = {e["rival"]: e["apart"] for e in _of(event["kernel"], event["case"], "rival", done) if e["status"] == "ok"}
+    for turn in (event, *compiled):
         for name, theirs in turn["times"].items():
             if name != "ours":
                 ours = turn["times"]["ours"]
                 found = {"name": name, "theirs": theirs, "ours": ours, "ratio": theirs["seconds"] / ours["seconds"]}
-                yield found | {"predicted_ratio": wanted.over.get(name) if wanted else None, "apart": turn["apart"].get(name)}
+                yield found | {
+                    "predicted_ratio": wanted.over.get(name) if wanted else None,
+                    "apart": turn.get("apart", apart.get(name)),
+                }
+
+
+def _missing(kernel: str, case: str, done: list[Event]) -> dict[str, str]:
+    """Rivals that were not timed, and why."""
+    missing: dict[str, str] = {}
+    for event in _of(kernel, case, "rivals", done):
+        missing |= event.get("missing", {})
+    missing |= {e["rival"]: e["why"] for e in _of(kernel, case, "rival", done) if e["status"] != "ok"}
+    compiled = [event.get("why") for event in _of(kernel, case, "compiled", done)] or ["not tried"]
+    return missing | ({goals.COMPILED: compiled[0]} if compiled[0] else {})
+
+
+def _of(kernel: str, case: str, check: str, done: list[Event]) -> list[Event]:
+    return [e for e in done if (e["kernel"], e.get("case"), e.get("check")) == (kernel, case, check)]
 
 
 def _line(name: str, ours: float, theirs: float, unit: str, n: float) -> Event:
@@ -124,7 +139,7 @@ def _lane(done: list[Event], known: bool) -> Iterator[Event]:
     for event in done:
         if event["part"] == "lane" and event["status"] == "ok" and event["check"].startswith("bare "):
             device, found = event["check"].removeprefix("bare "), event["per_second"]
-            for what in (name for name in ("encode", f"forward {device}") if known and name in goals.LANE):
+            for what in (name for name in ("encode", f"send {device}", f"forward {device}") if known and name in goals.LANE):
                 ours, theirs = found[what.split()[0]], goals.LANE[what][0]
                 yield _line(f"{event['check']}, {what} / predicted", ours, theirs, "rows/s", event["n"])
             yield _line(f"{event['check']}, all / encode", found["all"], found["encode"], "rows/s", event["n"])

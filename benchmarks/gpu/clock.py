@@ -17,11 +17,11 @@ WARM_MS, REPEAT_MS = 5, 25  # of do_bench, each round
 
 def turns(contenders: dict[str, Work], cuda: bool, rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
     """Name -> `seconds` (median), `p20`, `p80`, `n`."""
-    slow = {name: _once(work, cuda, warm=True) > SLOW_S for name, work in contenders.items()}
+    slow = {name: once(work, cuda, warm=True) > SLOW_S for name, work in contenders.items()}
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, work in contenders.items():
-            times[name] += [_once(work, cuda)] if slow[name] or not cuda else _many(work)
+            times[name] += [once(work, cuda)] if slow[name] or not cuda else _many(work)
     return {name: summary(found) for name, found in times.items()}
 
 
@@ -41,7 +41,7 @@ def _many(work: Work) -> list[float]:
     return [ms / 1e3 for ms in do_bench(work, warmup=WARM_MS, rep=REPEAT_MS, return_mode="all")]
 
 
-def _once(work: Work, cuda: bool, warm: bool = False) -> float:
+def once(work: Work, cuda: bool, warm: bool = False) -> float:
     if warm:
         work()  # compiles, allocates
     _wait(cuda)

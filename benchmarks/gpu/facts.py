@@ -24,7 +24,7 @@ def run(recorder: Recorder, kernels: list[str], place: Place) -> None:
     recorder.attempt(lambda: _machine(place), SECONDS, check="machine")
     size = 1 << (20 if place.rehearsal else 30)
     recorder.attempt(lambda: _copy(place, size), SECONDS, check="copy")
-    recorder.attempt(lambda: _across(place, size), SECONDS, check="pcie")
+    recorder.attempt(lambda: _across(place, size // 4), SECONDS, check="pcie")
     for dtype in (torch.bfloat16, torch.float32):
         recorder.attempt(
             lambda dtype=dtype: _product(place, dtype, 128 if place.rehearsal else 8192), SECONDS, check=f"matmul {str(dtype)[6:]}"
@@ -33,7 +33,7 @@ def run(recorder: Recorder, kernels: list[str], place: Place) -> None:
 
 def _machine(place: Place) -> Event:
     found: dict[str, Any] = {name: _version(name) for name in LIBRARIES}
-    found |= {"python": platform.python_version(), "cores": len(os.sched_getaffinity(0)), "kernel": platform.release()}
+    found |= {"python": platform.python_version(), "cores": len(os.sched_getaffinity(0)), "linux": platform.release()}
     if place.rehearsal:
         return found | {"device": "rehearsal-cpu"}
     of = torch.cuda.get_device_properties(0)

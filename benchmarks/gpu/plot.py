@@ -31,7 +31,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
     axes.set_xlabel(f"GB/s of the floor's bytes on {found['device']}, {found['date']} (red: predicted)")
     axes.set_xscale("log")
     axes.invert_yaxis()
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="lower right")
     figure.savefig(path, dpi=110)
 
 

@@ -10,7 +10,6 @@ import faulthandler
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,8 +31,9 @@ class Skip(Exception):  # noqa: N818 - not an error
 
 
 class Recorder:
-    def __init__(self, path: Path, part: str, seconds: float) -> None:
-        self._path, self._part, self._end = path, part, time.monotonic() + seconds
+    def __init__(self, path: Path, part: str, until: float) -> None:
+        """`until`: on the clock `time.monotonic`, which processes share."""
+        self._path, self._part, self._end = path, part, until
         self._kernel, self._reserve = "", 0.0
 
     def left(self) -> float:
@@ -79,8 +79,6 @@ class Recorder:
         event = {"part": self._part, "kernel": self._kernel} | fields
         with self._path.open("a") as file:
             file.write(json.dumps(event) + "\n")
-        if event.get("status") in ("fail", "missing"):
-            print(json.dumps(event), file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -14,10 +14,11 @@ import torch
 import walk
 from gpu import clock, rivals, tuned
 from gpu.place import Place
-from gpu.record import Event, Recorder, Skip, broken, one_line
+from gpu.record import Event, Recorder, Skip
 from scoring.kernels.frame import tuning
 
-TUNE_SECONDS, TIME_SECONDS, COMPILE_SECONDS = 30, 40, 45
+TUNE_SECONDS, RIVAL_SECONDS, TIME_SECONDS, COMPILE_SECONDS = 30, 20, 40, 45
+SLOW_S = 3.0  # a run of a rival
 COMPILE_MODE = "max-autotune-no-cudagraphs"  # at these sizes a launch costs nothing; graphs would add copies of the inputs
 
 
@@ -49,11 +50,11 @@ class _Bench:
         attempt = self._recorder.attempt
         for case in (*self._place.large(self._module), *rivals.more_cases(self._module, self._place)):
             attempt(partial(self._make, case), TUNE_SECONDS, case=case.name, check="arguments")
-        for case in self._given:
+        for case in tuple(self._given):
             self._tune(case)
         with tuning.chosen(tuned.best(self._tuned)):
             for case in self._given:
-                attempt(partial(self._beside, case), TIME_SECONDS, case=case, check="timing")
+                self._beside(case)
 
     def beside_compilers(self) -> None:
         with tuning.chosen(tuned.best(self._tuned)):
@@ -73,6 +74,7 @@ class _Bench:
         module, work = self._module, partial(self._module.fused, **self._given[case])
         tuning.picked.clear()
         if self._recorder.attempt(lambda: self._once(work), TUNE_SECONDS, case=case, check="first launch") is None:
+            del self._given[case]  # it would not run with others beside it, either
             return
         for kernel, key in sorted(tuning.picked):
             for number in range(len(module.CONFIGS[key])) if kernel == module.NAME else ():
@@ -93,22 +95,33 @@ class _Bench:
     def _ours(self, case: str) -> Callable[[], Any]:
         return partial(self._module.op, **self._given[case])
 
-    def _beside(self, case: str) -> Event:
-        arguments = self._given[case]
-        contenders, apart = {"ours": self._ours(case)}, {}
-        offered, missing = rivals.of(self._module, arguments)
-        ours = walk.tensors(contenders["ours"]())
-        for name, work in ({"torch eager": partial(self._module.reference, **arguments)} | offered).items():
-            try:
-                apart[name] = _apart(ours, work())
-                self._place.wait()
-                contenders[name] = work
-            except Exception as error:
-                if broken(error):
-                    raise
-                missing[name] = one_line(error)
+    def _beside(self, case: str) -> None:
+        """Rivals are tried one by one, and those that work take turns with ours."""
+        self._offered: rivals.Works = {}
+        attempt = self._recorder.attempt
+        attempt(partial(self._offer, case), RIVAL_SECONDS, must=False, case=case, check="rivals")
+        works, self._offered = self._offered, {}
+        works = {"torch eager": partial(self._module.reference, **self._given[case])} | works
+        tried = {name: partial(self._try, case, work) for name, work in works.items()}
+        found = {n: attempt(work, RIVAL_SECONDS, must=False, case=case, check="rival", rival=n) for n, work in tried.items()}
+        contenders = {"ours": self._ours(case)} | {name: works[name] for name in works if found[name] is not None}
+        attempt(partial(self._turns, contenders), TIME_SECONDS, case=case, check="timing")
+
+    def _offer(self, case: str) -> Event:
+        self._offered, missing = rivals.of(self._module, self._given[case])
+        return {"missing": missing}
+
+    def _try(self, case: str, work: Callable[[], Any]) -> Event:
         with torch.no_grad():
-            return {"times": clock.turns(contenders, self._place.cuda), "apart": apart, "missing": missing}
+            apart = _apart(walk.tensors(self._ours(case)()), work())
+            took = clock.once(work, self._place.cuda)
+        if took > SLOW_S:
+            raise Skip(f"not timed: one run takes {took:.1f} s")
+        return {"apart": apart}
+
+    def _turns(self, contenders: dict[str, Callable[[], Any]]) -> Event:
+        with torch.no_grad():
+            return {"times": clock.turns(contenders, self._place.cuda)}
 
     def _compiled(self, case: str) -> Event:
         torch._dynamo.reset()
@@ -116,7 +129,7 @@ class _Bench:
         compiled = torch.compile(self._module.reference, dynamic=False, **options)
         contenders = {"ours": self._ours(case), "torch.compile": partial(compiled, **self._given[case])}
         with torch.no_grad():
-            apart = {"torch.compile": _apart(walk.tensors(contenders["ours"]()), contenders["torch.compile"]())}
+            apart = _apart(walk.tensors(contenders["ours"]()), contenders["torch.compile"]())
             return {"times": clock.turns(contenders, self._place.cuda), "apart": apart}
 
 
