@@ -66,7 +66,7 @@ bench-memory: .venv/.bench
 bench-start: .venv/.bench
 	$(BIN)/python benchmarks/start_up.py
 
-# On a bare GPU machine: the Python that has torch there, or the one of .venv. Results go to the folder OUT, else to benchmarks/results.
+# On a bare GPU machine: the Python that has torch there, or that of .venv. Writes to the folder OUT, else to benchmarks/results.
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
 gpu-check:
 	$(GPU_PYTHON) benchmarks/gpu_check.py

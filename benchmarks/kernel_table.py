@@ -38,7 +38,10 @@ def table(golden: dict[str, Any], runs: list[dict[str, Any]]) -> str:
 
 
 def _tolerance(module: ModuleType) -> str:
-    told = (f"{str(d).removeprefix('torch.')} {t.absolute:.2g} + {t.relative:.2g} rel" for d, t in module.TOLERANCES.items())
+    told = []
+    for dtype, allowed in module.TOLERANCES.items():
+        within = f"{allowed.absolute:.2g} + {allowed.relative:.2g} rel" if allowed.absolute or allowed.relative else "equal"
+        told.append(f"{str(dtype).removeprefix('torch.')} {within}")
     return "; ".join(told) or "equal"
 
 

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -53,14 +54,19 @@ def run(recorder: Recorder, kernels: list[str], place: Place) -> None:
         made = recorder.attempt(lambda: _data(folder, rows), 60, check="data")
         if made is None or recorder.attempt(lambda: _bundle(folder), 30, check="bundle") is None:
             return
-        for turn in range(1 if place.rehearsal else ROUNDS):
-            for device in devices:
-                recorder.attempt(lambda d=device, t=turn: _lane(folder, d, t, rows), 60, check=f"lane {device}", turn=turn)
+        _turn(recorder, folder, devices, 0, rows)
         for device in ("cpu",) if place.rehearsal else ("cuda", "cpu"):
-            recorder.attempt(lambda d=device: _bare(folder, d, place), 40, check=f"bare {device}")
+            recorder.attempt(partial(_bare, folder, device, place), 40, check=f"bare {device}")
         recorder.attempt(_imports, 5, check="imports")
+        for turn in range(1, 1 if place.rehearsal else ROUNDS):
+            _turn(recorder, folder, devices, turn, rows)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _turn(recorder: Recorder, folder: Path, devices: tuple[str, ...], turn: int, rows: int) -> None:
+    for device in devices:
+        recorder.attempt(partial(_lane, folder, device, turn, rows), 60, check=f"lane {device}", turn=turn)
 
 
 def table(rows: int, seed: int) -> pa.Table:

@@ -217,6 +217,18 @@ def test_predictions_follow_the_binding_floor():
     assert predicted("unheard_of", "any", {"bytes": 1, "flops": 1}, h100) is None
 
 
+def test_every_kernel_has_a_goal_and_goals_name_cases_that_there_are():
+    import walk
+    from gpu import goals, place, rivals
+
+    for kernel in KERNELS:
+        module = walk.kernel(kernel)
+        cases = [*module.cases(), *rivals.more_cases(module, place.Place(rehearsal=False))]
+        names = {f"{kernel} {case.name}" for case in cases if case.size == "large"} | {kernel}
+        assert {name for name in goals.GOALS if name.split()[0] == kernel} <= names
+        assert kernel in goals.GOALS, f"write the prediction for {kernel} down before it is measured"
+
+
 def packed(lengths, dtype=torch.float32, **more):
     draw = torch.Generator().manual_seed(0)
     offsets = torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
