@@ -5,7 +5,7 @@ READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench-spine bench-driver bench-memory bench-start bench-checks drift-table golden-kernels mutants clean
+.PHONY: help demo test test-slow lint format bench-spine bench-driver bench-memory bench-start bench-checks drift-table golden-kernels kernel-table mutants gpu-check clean
 
 help:
 	@echo 'make demo          3 million card transactions with real dirt: made, and scored by a model fitted on the spot'
@@ -18,6 +18,10 @@ help:
 	@echo 'make bench-start   the time from Ray being up to the first scored rows'
 	@echo 'make drift-table   false alarms and power of the drift decision, written into docs/drift.md'
 	@echo 'make bench-checks  the cost of all checks, beside the same run without them'
+	@echo 'make gpu-check     kernels and a lane on this GPU: parity, configurations, times; needs no .venv'
+	@echo 'make golden-kernels kernel-table   what the compiler makes of the kernels, and the table of kernels/README.md'
+	@echo 'make mutants       kernels made wrong on purpose: each must make a test fail'
+	@echo 'make golden-kernels  what the machine code of every kernel needs, written anew to be reviewed'
 	@echo 'make clean         remove what make made, .venv too'
 
 # Torch first and by itself: a machine that has it already, or a build of its own choice, keeps it.
@@ -63,6 +67,14 @@ bench-memory: .venv/.bench
 
 bench-start: .venv/.bench
 	$(BIN)/python benchmarks/start_up.py
+
+# On a bare GPU machine: the Python that has torch there, or that of .venv. Writes to the folder OUT, else to benchmarks/results.
+GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
+gpu-check:
+	$(GPU_PYTHON) benchmarks/gpu_check.py
+
+kernel-table: $(READY)
+	$(BIN)/python benchmarks/kernel_table.py
 
 # Registers, spills, shared memory and instructions of every kernel, for both releases of Triton: read the difference.
 golden-kernels: $(READY)

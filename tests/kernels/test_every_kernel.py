@@ -9,17 +9,12 @@ import torch
 import walk
 
 from scoring.kernels.frame import operator
+from walk import same
 
 CASES = list(walk.small_cases())
 DEVICE = "cuda" if os.environ.get("SCORING_TEST_GPU") else "cpu"
 each_case = pytest.mark.parametrize(("name", "case"), CASES, ids=[f"{name}-{case.name}" for name, case in CASES])
 each_kernel = pytest.mark.parametrize("name", walk.NAMES)
-
-
-def same(one, other):
-    """Equal to the bit."""
-    pairs = list(zip(walk.tensors(one), walk.tensors(other), strict=True))
-    return all(a.shape == b.shape and torch.equal(a.flatten().view(torch.uint8), b.flatten().view(torch.uint8)) for a, b in pairs)
 
 
 @each_case

@@ -36,6 +36,12 @@ def tensors(found: Any) -> tuple[torch.Tensor, ...]:
     return (found,) if isinstance(found, torch.Tensor) else tuple(found)
 
 
+def same(one: Any, other: Any) -> bool:
+    """Equal to the bit."""
+    pairs = list(zip(tensors(one), tensors(other), strict=True))
+    return all(a.shape == b.shape and torch.equal(a.flatten().view(torch.uint8), b.flatten().view(torch.uint8)) for a, b in pairs)
+
+
 def poisoned(compute: Any, **arguments: Any) -> tuple[torch.Tensor, ...]:
     """Run with every uninitialised tensor full of NaN, or of the largest integer: what is not written shows."""
     before = torch.are_deterministic_algorithms_enabled()
