@@ -21,7 +21,6 @@ help:
 	@echo 'make gpu-check     kernels and a lane on this GPU: parity, configurations, times; needs no .venv'
 	@echo 'make golden-kernels kernel-table   what the compiler makes of the kernels, and the table of kernels/README.md'
 	@echo 'make mutants       kernels made wrong on purpose: each must make a test fail'
-	@echo 'make golden-kernels  what the machine code of every kernel needs, written anew to be reviewed'
 	@echo 'make clean         remove what make made, .venv too'
 
 # Torch first and by itself: a machine that has it already, or a build of its own choice, keeps it.
