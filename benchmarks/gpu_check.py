@@ -87,7 +87,7 @@ class Run:
         if why:
             begun = [event["kernel"] for event in events if event.get("begin")]
             blamed = {"part": name, "kernel": begun[-1] if begun else "", "check": "process", "died": True}
-            events.append(blamed | {"status": "fail", "why": why, "last_words": last})
+            events.append(blamed | {"status": "fail", "why": f"{why}: {last[-1]}" if last else why, "last_words": last})
         return events
 
     @staticmethod
