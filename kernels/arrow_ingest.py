@@ -218,37 +218,48 @@ def _kernel(
         missing = tl.where(valid, 0.0, 1.0).to(matrix.dtype.element_ty)
         tl.store(matrix + indicator * column_stride + row * row_stride, missing, mask=row < noted)
         if EDGES >= 0:
-            field = tl.zeros((ROWS,), tl.int64)  # how many edges lie below
-            for e in tl.static_range(EDGES):
-                edge = tl.load(edges + c * EDGES + e)
-                if KIND == "float":
-                    field += (value > edge.to(tl.float64, bitcast=True).to(wide)).to(tl.int64)
-                else:
-                    field += (value.to(tl.int64) > edge).to(tl.int64)
-            if KIND == "float":
-                field = tl.where(value != value, EDGES + 2, field)
-                field = tl.where(value == float("inf"), EDGES + 3, field)
-                field = tl.where(value == float("-inf"), EDGES + 4, field)
-            field = tl.where(valid, field, EDGES + 1)
-            field = tl.where(mask, field, 15)
+            field = tl.where(mask, _field(value, valid, edges + c * EDGES, KIND, EDGES, ROWS), 15)
             one = tl.full((ROWS,), 1, tl.int64) << ((field & 7) * 8)
             fields += tl.where(field < 8, one, 0)
             more += tl.where(field < 8, 0, one)
             least = tl.minimum(least, tl.where(field <= EDGES, value.to(tl.float64), float("inf")))
             largest = tl.maximum(largest, tl.where(field <= EDGES, value.to(tl.float64), float("-inf")))
     if EDGES >= 0:
-        below = 0
-        for k in tl.static_range(EDGES + 5):
-            word = fields if k < 8 else more
-            found = tl.sum(((word >> (k % 8 * 8)) & 255).to(tl.int32), 0)
-            if k < EDGES:
-                below += found
-                tl.atomic_add(counts + c * (EDGES + 4) + k, below.to(tl.int64), sem="relaxed")
-            if k > EDGES:
-                tl.atomic_add(counts + c * (EDGES + 4) + k - 1, found.to(tl.int64), sem="relaxed")
+        _add(counts + c * (EDGES + 4), fields, more, EDGES)
         pair = pairs + (program * columns + c) * 2
         tl.store(pair, tl.min(least, 0))
         tl.store(pair + 1, tl.max(largest, 0))
+
+
+@jit
+def _field(value, valid, edges, KIND: tl.constexpr, EDGES: tl.constexpr, ROWS: tl.constexpr):
+    """0 to EDGES: how many edges lie below; then null, NaN, +inf, -inf."""
+    field = tl.zeros((ROWS,), tl.int64)
+    for e in tl.static_range(EDGES):
+        edge = tl.load(edges + e)
+        if KIND == "float":
+            field += (value > edge.to(tl.float64, bitcast=True).to(value.dtype)).to(tl.int64)
+        else:
+            field += (value.to(tl.int64) > edge).to(tl.int64)
+    if KIND == "float":
+        field = tl.where(value != value, EDGES + 2, field)
+        field = tl.where(value == float("inf"), EDGES + 3, field)
+        field = tl.where(value == float("-inf"), EDGES + 4, field)
+    return tl.where(valid, field, EDGES + 1)
+
+
+@jit
+def _add(counts, fields, more, EDGES: tl.constexpr):
+    """Sum the lanes' fields and add them to the counts of the column."""
+    below = 0
+    for k in tl.static_range(EDGES + 5):
+        word = fields if k < 8 else more
+        found = tl.sum(((word >> (k % 8 * 8)) & 255).to(tl.int32), 0)
+        if k < EDGES:
+            below += found
+            tl.atomic_add(counts + k, below.to(tl.int64), sem="relaxed")
+        if k > EDGES:
+            tl.atomic_add(counts + k - 1, found.to(tl.int64), sem="relaxed")
 
 
 op = register(NAME, reference, fused, check, refuses, fake)

@@ -22,6 +22,7 @@ import torch
 import walk
 from gpu.place import Place
 from gpu.record import Event, Recorder, Skip
+
 from scoring.kernels.frame import tuning
 from scoring.kernels.frame.case import Tolerance
 

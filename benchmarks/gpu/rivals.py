@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from gpu.place import Place
 from gpu.record import one_line
+
 from scoring.kernels.frame.case import Arguments, Case
 
 Works = dict[str, Callable[[], Any]]

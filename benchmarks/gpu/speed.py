@@ -15,6 +15,7 @@ import walk
 from gpu import clock, rivals, tuned
 from gpu.place import Place
 from gpu.record import Event, Recorder, Skip
+
 from scoring.kernels.frame import tuning
 
 TUNE_SECONDS, RIVAL_SECONDS, TIME_SECONDS, COMPILE_SECONDS = 30, 20, 40, 45

@@ -26,7 +26,12 @@ class Mutant:
 
 
 MUTANTS = (
-    Mutant("tail mask dropped", "arrow_ingest", "field = tl.where(mask, field, 15)", "field = tl.where(mask, field, field)"),
+    Mutant(
+        "tail mask dropped",
+        "arrow_ingest",
+        "field = tl.where(mask, _field(value, valid, edges + c * EDGES, KIND, EDGES, ROWS), 15)",
+        "field = _field(value, valid, edges + c * EDGES, KIND, EDGES, ROWS)",
+    ),
     Mutant("bitmap read from the highest bit", "arrow_ingest", "(byte >> ((bit + row) & 7)", "(byte >> (7 - ((bit + row) & 7))"),
     Mutant("null ignored", "arrow_ingest", "x = tl.where(valid, value.to(wide), fill)", "x = value.to(wide)"),
     Mutant(

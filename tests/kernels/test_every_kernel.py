@@ -7,9 +7,9 @@ import warnings
 import pytest
 import torch
 import walk
+from walk import same
 
 from scoring.kernels.frame import operator
-from walk import same
 
 CASES = list(walk.small_cases())
 DEVICE = "cuda" if os.environ.get("SCORING_TEST_GPU") else "cpu"

@@ -1,6 +1,7 @@
 """Which configuration is launched: forced, as a table says, or the first."""
 
 import torch
+
 from scoring.kernels.frame import tuning
 from scoring.kernels.frame.tuning import Config
 
