@@ -1,6 +1,7 @@
 """forest against rows that walk their trees one by one in Python, in float64 and written as libraries say it."""
 
 import math
+import os
 import struct
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from scoring.kernels import forest
 from scoring.kernels.forest_parts import drawn
 from scoring.kernels.forest_parts.trees import MAX_PERFECT, Ranking, Trees, directed, pack
 from test_every_kernel import same
+from triton.runtime import interpreter
 
 EDGES = [
     math.nan,
@@ -281,6 +283,27 @@ def test_columns_beyond_two_billion_elements_are_found(kind):
     assert far.stride(0) * 6 > 1 << 31
     far.copy_(arguments["columns"])
     assert same(walk.proven(forest, {**arguments, "columns": far}), walk.proven(forest, arguments))
+
+
+@pytest.mark.skipif(bool(os.environ.get("SCORING_TEST_GPU")), reason="looks into the interpreter")
+@pytest.mark.parametrize("kind", [{"depth": 3}, {"depth": 5, "categorical": True}, {"depth": 3, "outputs": 11, "vectors": True}])
+@pytest.mark.parametrize("rows", [1, 65])
+def test_nothing_is_read_beside_the_arguments(kind, rows, monkeypatch):
+    """Rows that fill a program up would read what lies behind the last column: of no effect here, a fault on a GPU."""
+    arguments = drawn_case(rows, count=2, **kind)
+    held = [given for given in arguments.values() if isinstance(given, torch.Tensor)]
+    kept = [(given.data_ptr(), given.data_ptr() + given.numel() * given.element_size()) for given in held]
+    builder, seen = interpreter.InterpreterBuilder, []
+    load = builder.create_masked_load
+
+    def watched(self, pointers, mask, *rest):
+        seen.extend(torch.from_numpy(pointers.data[mask.data].astype("int64")).unique().tolist())
+        return load(self, pointers, mask, *rest)
+
+    monkeypatch.setattr(builder, "create_masked_load", watched)
+    forest.fused(**arguments)
+    assert seen
+    assert [at for at in seen if not any(first <= at < last for first, last in kept)] == []
 
 
 def test_forests_without_rows_trees_nodes_or_columns():
