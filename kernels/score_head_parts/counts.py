@@ -38,8 +38,7 @@ def tally(
     EDGES: tl.constexpr, OUTER: tl.constexpr, FOLD: tl.constexpr, INNER: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """The tallies with a tile of scores added: FOLD rows, all of one thread, share one place of them."""
-    finite = (tl.abs(p) < float("inf")) | (inside[None, :] == 0)
-    whole = there & (tl.min(finite.to(tl.int32), 1) == 1)
+    whole = there & (tl.min((tl.abs(p) < float("inf")).to(tl.int32), 1) == 1)  # padding is finite wherever its row is
     keep = whole[:, None] & inside[None, :]
     above = tl.zeros_like(p).to(tl.int32)
     for edge in tl.static_range(EDGES):
