@@ -183,6 +183,15 @@ def test_nothing_counted_is_said_so():
 
 
 @pytest.mark.parametrize("way", ["fused", "reference"])
+def test_a_zero_is_counted_without_its_sign(way):
+    found = computed(way, **arguments(torch.full((3, 2), -0.0), edges=[-0.0, 0.0]))
+    assert torch.signbit(found["scores"]).all(), "the score itself keeps it"
+    assert found["counts"].tolist() == [[3, 3], [3, 3]]
+    assert not found["extremes"].any()
+    assert not torch.signbit(found["extremes"]).any()
+
+
+@pytest.mark.parametrize("way", ["fused", "reference"])
 def test_best_are_distinct_and_ordered_as_stated(way):
     nan, inf = math.nan, math.inf
     logits = torch.tensor([
