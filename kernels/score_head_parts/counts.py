@@ -1,7 +1,7 @@
 """Counting scores for the drift summary as `scoring.watch` counts them: in torch, in the kernel, and adding up what it left."""
 
 from functools import lru_cache
-from math import inf
+from math import inf, nan
 
 import torch
 
@@ -10,17 +10,19 @@ from ..frame.language import jit, tl
 
 def counted(scores: torch.Tensor, edges: torch.Tensor, steps: list[int]) -> tuple[torch.Tensor, ...]:
     """Counts [C, E] of scores <= edge, sums [C] in steps, extremes [C, 2] and [1] rows, of the rows whose scores are all finite."""
-    most, base = in_steps(tuple(steps), scores.device)
-    whole = torch.isfinite(scores).all(1, keepdim=True)
+    most, base = (given[:, None] for given in in_steps(tuple(steps), scores.device))
+    columns = scores.T.contiguous()  # sums over what lies side by side take a tenth of the time
+    whole = (columns.abs() < inf).all(0)
+    kept = torch.where(whole, columns, nan)
     counts = torch.empty(edges.shape, dtype=torch.int64, device=scores.device)
     for place in range(edges.shape[1]):
-        torch.sum((scores <= edges[:, place]).logical_and_(whole), 0, out=counts[:, place])
-    kept = torch.where(whole, scores, 0.0).clamp_(-most, most)
-    sums = (kept + base.view(torch.float64)).view(torch.int64).sub_(base).sum(0)
+        torch.sum(kept <= edges[:, place, None], 1, out=counts[:, place])
+    clipped = torch.where(whole, torch.maximum(torch.minimum(columns, most), -most), 0.0)
+    sums = clipped.double().add_(base.view(torch.float64)).view(torch.int64).sub_(base).sum(1)
     if not len(scores):
-        return counts, sums, scores.new_tensor((inf, -inf)).repeat(scores.shape[1], 1), whole.sum(0)
-    ends = torch.where(whole, scores, inf).amin(0), torch.where(whole, scores, -inf).amax(0)
-    return counts, sums, torch.stack(ends, 1).add_(0.0), whole.sum(0)
+        return counts, sums, scores.new_tensor((inf, -inf)).repeat(scores.shape[1], 1), whole.sum(0, keepdim=True)
+    ends = torch.where(whole, columns, inf).amin(1), torch.where(whole, columns, -inf).amax(1)
+    return counts, sums, torch.stack(ends, 1).add_(0.0), whole.sum(0, keepdim=True)
 
 
 @lru_cache(64)
@@ -38,8 +40,7 @@ def tally(
     EDGES: tl.constexpr, OUTER: tl.constexpr, FOLD: tl.constexpr, INNER: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """The tallies with a tile of scores added: FOLD rows, all of one thread, share one place of them."""
-    finite = (tl.abs(p) < float("inf")) | (inside[None, :] == 0)
-    whole = there & (tl.min(finite.to(tl.int32), 1) == 1)
+    whole = there & (tl.min((tl.abs(p) < float("inf")).to(tl.int32), 1) == 1)  # padding is finite wherever its row is
     keep = whole[:, None] & inside[None, :]
     above = tl.zeros_like(p).to(tl.int32)
     for edge in tl.static_range(EDGES):
