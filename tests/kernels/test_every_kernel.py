@@ -51,6 +51,7 @@ def test_operator_is_one_that_torch_accepts(name, case):
 def test_operator_survives_the_compiler(name):
     case = next(case for kernel, case in CASES if kernel == name)
     module, arguments = walk.kernel(name), case.arguments(DEVICE)
+    torch.compiler.reset()  # it keeps count of how often this line was compiled
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         compiled = torch.compile(lambda **given: module.op(**given), fullgraph=True, backend="aot_eager")(**arguments)

@@ -57,7 +57,7 @@ def test_reference_agrees_with_loops_over_pairs(shape):
 
 @pytest.mark.parametrize("numeric", [True, False])
 def test_reference_is_what_the_network_means(numeric):
-    net = Net([1.0] * (3 * numeric), [(7, 16)] * 5, Architecture("dlrm", (4,), bottom=(8,)), 1)
+    net = Net(3 * numeric, [(7, 16)] * 5, Architecture("dlrm", (4,), bottom=(8,)), 1)
     dense, vectors = torch.randn(6, 3), [torch.randn(6, 16) for _ in range(5)]
     with torch.inference_mode():
         want = net._interact(dense, vectors)
