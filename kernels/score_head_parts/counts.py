@@ -28,10 +28,9 @@ def counted(scores: torch.Tensor, edges: torch.Tensor, steps: list[int]) -> tupl
 @lru_cache(64)
 def in_steps(steps: tuple[int, ...], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """By column: the most that is added of a score, float32, and the bits of the float64 that leaves it in steps, int64."""
-    with torch.inference_mode(False):
-        most = torch.tensor([2.0 ** (50 + step) for step in steps], dtype=torch.float64).to(torch.float32)
-        magic = torch.tensor([1.5 * 2.0 ** (52 + step) for step in steps], dtype=torch.float64)
-        return most.to(device), magic.view(torch.int64).to(device)
+    most = torch.tensor([2.0 ** (50 + step) for step in steps], dtype=torch.float64).to(torch.float32)
+    magic = torch.tensor([1.5 * 2.0 ** (52 + step) for step in steps], dtype=torch.float64)
+    return most.to(device), magic.view(torch.int64).to(device)
 
 
 @jit

@@ -17,7 +17,8 @@ from scoring.watch.tally import _Scores
 
 DEVICE = "cuda" if os.environ.get("SCORING_TEST_GPU") else "cpu"
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-ODD = (0.0, -0.0, 1e-45, -1e-45, 0.5, 1.5, 2.5, -0.5, 3e38, -3e38, math.inf, -math.inf, math.nan)
+LARGEST = torch.finfo(torch.float32).max
+ODD = (0.0, -0.0, 1e-45, -1e-45, 0.5, 1.5, 2.5, -0.5, LARGEST, -LARGEST, math.inf, -math.inf, math.nan)
 NAMES = ("scores", "best", "places", "margin", "entropy", "counts", "sums", "extremes", "rows")
 pytestmark = pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")  # NumPy, which interprets NaN and infinities
 
@@ -126,7 +127,7 @@ def counted_heads(draw):
 
 
 @pytest.mark.parametrize("way", ["fused", "reference"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(head=counted_heads())
 def test_counts_equal_those_of_watch_to_the_bit(way, head):
     found = computed(way, **head)
@@ -137,7 +138,7 @@ def test_counts_equal_those_of_watch_to_the_bit(way, head):
 
 @pytest.mark.parametrize("way", ["fused", "reference"])
 @pytest.mark.parametrize(
-    ("rows", "width", "activation"), [(2500, 1, "sigmoid"), (4200, 13, "softmax"), (3, 260, "softmax"), (700, 2, "none")]
+    ("rows", "width", "activation"), [(2500, 1, "sigmoid"), (4161, 13, "softmax"), (9, 70, "softmax"), (700, 2, "none")]
 )
 def test_counts_of_many_tiles_and_programs(way, rows, width, activation):
     """More programs than are merged at a time (13 columns), several columns in a thread, and rows that are not counted."""
@@ -155,7 +156,7 @@ def test_a_bin_holds_all_that_a_program_may_count(monkeypatch, width):
     """Every score of a program in one bin: more tiles than its byte could hold make more programs."""
     monkeypatch.setattr(score_head, "PROGRAMS", 1)
     monkeypatch.setattr(score_head, "WIDE_PROGRAMS", 1)
-    rows = 80 * 1024 // width + 5
+    rows = 66 * 1024 // width + 5
     found = computed("fused", **arguments(torch.zeros(rows, width), edges=[-1.0, 0.0, 1.0]))
     assert found["counts"].tolist() == [[0, rows, rows]] * width
     assert found["rows"].item() == rows
@@ -259,14 +260,15 @@ def test_confidence_of_a_single_class_is_full():
 def test_bits_of_a_row_do_not_depend_on_its_batch(width, activation):
     """Neither on the rows beside it, nor on whether its tile is full, nor on what lies between rows."""
     random = torch.Generator().manual_seed(5)
-    spread = torch.full((1300, width + 3), math.nan)
-    spread[:, :width] = torch.randn(1300, width, generator=random) * 3
+    count = 1300 if width == 1 else 300  # a full tile and another
+    spread = torch.full((count, width + 3), math.nan)
+    spread[:, :width] = torch.randn(count, width, generator=random) * 3
     more = {"activation": activation, "top": width, "confidence": activation != "none"}
     want = computed("fused", **arguments(spread[:, :width].contiguous(), **more))
     strided = {**arguments(spread, **more), "logits": spread.to(DEVICE)[:, :width], **{
         name: value[:width] for name, value in arguments(spread).items() if name in ("slope", "intercept")
     }}  # fmt: skip
-    for rows in (slice(0, 1300), slice(7, 8), slice(1000, 1100)):
+    for rows in (slice(0, count), slice(7, 8), slice(200, 220)):
         found = computed("fused", **{**strided, "logits": strided["logits"][rows]})
         for name in NAMES[:5]:
             whole = want[name][rows] if len(want[name]) else want[name]
