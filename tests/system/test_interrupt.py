@@ -173,7 +173,7 @@ def test_what_hangs_is_left_after_the_grace_period(data: Path, bundle: Path, tmp
     assert done(*given).returncode == 0
 
 
-@pytest.mark.parametrize("engine", ["inline", "ray"])
+@pytest.mark.parametrize("engine", ["inline", pytest.param("ray", marks=pytest.mark.slow)])
 def test_a_second_signal_ends_it_at_once_and_a_second_run_is_told_who_works_here(
     engine: str, data: Path, bundle: Path, tmp_path: Path
 ) -> None:
@@ -214,7 +214,7 @@ def test_a_finished_job_has_nothing_to_do_and_says_so(data: Path, bundle: Path, 
         "the model",
         pytest.param("the contract", marks=pytest.mark.slow),
         pytest.param("how the source is read", marks=pytest.mark.slow),
-        "the input files",
+        pytest.param("the input files", marks=pytest.mark.slow),
     ],
 )
 def test_a_change_is_refused_or_rescored_as_asked_and_never_mixed(what: str, bundle: Path, other: Path, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def hurt_and_resume(rng: Random, drivers: Drivers, given: dict[str, Any], worksp
     return struck
 
 
-@pytest.mark.parametrize("seed", seeds(10, 150))
+@pytest.mark.parametrize("seed", seeds(5, 150))
 def test_inline_driver_killed(
     seed: int, drivers: Drivers, data: Path, bundle: Path, undisturbed: Published, tmp_path: Path
 ) -> None:
@@ -140,7 +140,7 @@ def on_ray(workspace: Path, data: Path, bundle: Path, address: str, **changes: A
     return job(workspace, data, bundle, engine__kind="ray", engine__address=address, engine__lanes=2, **changes)
 
 
-@pytest.mark.parametrize("seed", seeds(8, 110))
+@pytest.mark.parametrize("seed", seeds(4, 110))
 def test_lanes_killed(seed: int, cluster: Any, data: Path, bundle: Path, undisturbed: Published, tmp_path: Path) -> None:
     """The run itself goes on: lanes are replaced."""
     rng, immutable = Random(seed), Immutable(tmp_path)
@@ -159,7 +159,7 @@ def test_lanes_killed(seed: int, cluster: Any, data: Path, bundle: Path, undistu
     until(lambda: not lanes(cluster.head_node), "the lanes to be gone")
 
 
-@pytest.mark.parametrize("seed", seeds(2, 20))
+@pytest.mark.parametrize("seed", seeds(1, 20))
 def test_driver_on_ray_killed(
     seed: int, cluster: Any, drivers: Drivers, data: Path, bundle: Path, undisturbed: Published, tmp_path: Path
 ) -> None:
@@ -169,7 +169,7 @@ def test_driver_on_ray_killed(
     until(lambda: not lanes(cluster.head_node), "the lanes to be gone")
 
 
-@pytest.mark.parametrize("seed", seeds(2, 12))
+@pytest.mark.parametrize("seed", seeds(1, 12))
 def test_node_killed(seed: int, cluster: Any, data: Path, bundle: Path, undisturbed: Published, tmp_path: Path) -> None:
     rng = Random(seed)
     node = cluster.add_node(num_cpus=2, object_store_memory=80 << 20)
@@ -186,7 +186,7 @@ def test_node_killed(seed: int, cluster: Any, data: Path, bundle: Path, undistur
     Published.of(tmp_path).same_as(undisturbed)
 
 
-@pytest.mark.parametrize("seed", seeds(2, 12))
+@pytest.mark.parametrize("seed", seeds(1, 12))
 def test_zombies(seed: int, cluster: Any, data: Path, bundle: Path, undisturbed: Published, tmp_path: Path) -> None:
     """A node frozen in the middle of a write, given up for dead, and thawed when all is published: it changes nothing."""
     rng = Random(seed)
