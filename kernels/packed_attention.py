@@ -10,11 +10,13 @@ HBM-bound, L = 512 with D = 32 is bound by exp2.
 A program owns BM consecutive tokens of the stream and one head, whatever sequences they belong to, so that the grid needs neither
 the longest length nor a list of tiles, and nothing synchronises. It walks through the sequences of its tile; for each, keys go by
 in blocks that start where the *sequence* starts, and only rows of that sequence are stored. So the sums of a token are split alike
-wherever its sequence lies: bits do not depend on the batch, and a NaN stays in its sequence (within it, it may reach tokens
-outside the window). Price: a block of keys is never shared by two sequences; empty sequences are jumped over.
+wherever its sequence lies, and bits do not depend on the batch, if a matrix product treats all rows alike (BLAS, below the
+interpreter, does not: there float32 keeps its tolerance only; on a GPU not yet measured).
+A NaN stays in its sequence; within it, it may reach tokens outside the window. Price: a block of keys is never shared by two
+sequences; empty sequences are jumped over.
 
 float32: products by three passes of TF32 ("tf32x3"), about float32's own precision; the interpreter computes them in float32.
-Rotated q and k are rounded to qkv's dtype. A position beyond `cos` makes the token NaN, hence its sequence: no wrong score hides.
+Rotated q and k are rounded to qkv's dtype. A position beyond `cos` makes the token NaN, and all that see it: no wrong score hides.
 On trust: offsets ascend from 0 to T, `segments` is what `segments_of` gives. Offsets that do not ascend give wrong numbers, but a
 program still ends, and reads no token beyond T.
 """

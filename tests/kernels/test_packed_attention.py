@@ -56,7 +56,7 @@ flags = st.fixed_dictionaries({
 })  # fmt: skip
 
 
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(st.lists(st.integers(0, 25), max_size=4), st.integers(1, 2), flags)
 def test_reference_agrees_with_a_dense_oracle(lengths, heads, options):
     given = {name: walk.exact(value) for name, value in arguments([*lengths, *lengths[:1]], heads, 8, **options).items()}
@@ -76,7 +76,7 @@ def test_reference_takes_queries_of_long_sequences_in_parts(length, window, alib
         torch.testing.assert_close(found[3 + i, 0], weight @ v)
 
 
-@settings(max_examples=12)
+@settings(max_examples=10)
 @given(
     st.lists(st.one_of(st.integers(0, 5), st.integers(0, 150)), min_size=1, max_size=5),
     st.integers(1, 2), st.sampled_from([32, 32, 64, 128]), st.sampled_from(list(module.TOLERANCES)), flags, st.integers(0, 2),
@@ -86,8 +86,10 @@ def test_kernel_agrees_with_float64(lengths, heads, width, dtype, options, confi
         walk.proven(module, arguments(lengths, heads, width, dtype, **options))
 
 
-@pytest.mark.parametrize("lengths", [[63, 1, 64, 65], [0, 0, 129, 0], [1] * 66], ids=["ends", "zero-length", "single"])
-@pytest.mark.parametrize("window", [-1, 0, 64])
+@pytest.mark.parametrize(
+    ("lengths", "window"),
+    [*(([63, 1, 64, 65], window) for window in (-1, 0, 1, 63, 64)), ([0, 0, 129, 0], -1), ([0, 0, 129, 0], 65), ([1] * 66, 1)],
+)
 def test_kernel_at_the_edges_of_tiles_blocks_and_windows(lengths, window):
     walk.proven(module, arguments(lengths, dtype=torch.bfloat16, window=window))
 
@@ -114,14 +116,17 @@ def products_by_row(monkeypatch):
 
 
 @pytest.mark.parametrize("route", ["fused", "reference"])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
-@pytest.mark.parametrize("options", [{}, {"window": 20, "positions": 160, "alibi": True}], ids=["plain", "all-flags"])
+@pytest.mark.parametrize(
+    ("dtype", "options"),
+    [(torch.float32, {}), (torch.float32, {"window": 20, "positions": 100, "alibi": True}), (torch.bfloat16, {"positions": 100})],
+    ids=["plain", "all-flags", "bfloat16-rotary"],
+)
 def test_bits_of_a_sequence_do_not_depend_on_what_surrounds_it(products_by_row, route, dtype, options):
-    compute, lengths = getattr(module, route), [70, 3, 131, 0, 20, 3]
+    compute, lengths = getattr(module, route), [70, 3, 91, 0, 20, 3]
     together = arguments(lengths, dtype=dtype, **options)
     alone = dict(zip(range(len(lengths)), parts(together["qkv"], lengths), strict=True))
     expected = parts(compute(**together), lengths)
-    for order in ([5, 4, 3, 2, 1, 0], [1, 5, 0, 4], [2], [0]):
+    for order in ([5, 4, 3, 2, 1, 0], [1, 5, 0], [2]):
         packed = torch.cat([alone[place] for place in order])
         offsets = torch.tensor([0, *(lengths[place] for place in order)], device=DEVICE).cumsum(0).to(torch.int32)
         segments = module.segments_of(offsets, len(packed))
@@ -132,7 +137,7 @@ def test_bits_of_a_sequence_do_not_depend_on_what_surrounds_it(products_by_row, 
 
 @quiet
 @pytest.mark.parametrize("route", ["fused", "reference"])
-@pytest.mark.parametrize(("bad", "window"), [(torch.nan, -1), (torch.nan, 4), (torch.inf, -1), (-torch.inf, 4)])
+@pytest.mark.parametrize(("bad", "window"), [(torch.nan, -1), (torch.nan, 4), (-torch.inf, 4)])
 @pytest.mark.parametrize("part", [0, 1, 2])
 def test_nan_and_infinity_stay_in_their_sequence(route, bad, part, window):
     compute, lengths = getattr(module, route), [20, 30, 40]
@@ -195,12 +200,12 @@ def test_rows_may_lie_in_a_wider_tensor_and_nothing_beside_them_is_read(options)
 
 @pytest.mark.parametrize("options", [{}, {"positions": 300}], ids=["plain", "rotary"])
 def test_offsets_beyond_two_to_the_31(options):
-    """Virtual memory of 6 GB, of which little is touched."""
-    given = arguments([60, 80], 1, 32, torch.bfloat16, **options)
+    """Of blocks within a sequence, and of its start. Virtual memory of 11 GB, of which little is touched."""
+    given = arguments([200, 130], 1, 32, torch.bfloat16, **options)
     apart = module.FARTHEST_ROW - 16
-    assert 139 * apart > 1 << 31
-    room = torch.empty(139 * apart + 96, dtype=torch.bfloat16, device=DEVICE)
-    view = room.as_strided((140, 3, 1, 32), (apart, 32, 32, 1))
+    assert 192 * apart > 1 << 31
+    room = torch.empty(329 * apart + 96, dtype=torch.bfloat16, device=DEVICE)
+    view = room.as_strided((330, 3, 1, 32), (apart, 32, 32, 1))
     view.copy_(given["qkv"])
     assert module.refuses(**{**given, "qkv": view}) is None
     assert torch.equal(module.fused(**{**given, "qkv": view}), module.fused(**given))
@@ -216,7 +221,7 @@ def test_segments_tell_the_sequence_of_each_token(lengths):
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("offsets", [[0, 60, 30, 70], [0, 0, 0, 0], [9, 30, -9, 1 << 30]], ids=str)
+@pytest.mark.parametrize("offsets", [[0, 60, 30, 70], [9, 30, -9, 1 << 30]], ids=str)
 def test_wrong_offsets_end_and_read_nothing_beyond_the_stream(offsets):
     """Numbers are wrong then; but a lane that hangs or dies of an address is worse. Rows around the stream are NaN."""
     given = arguments([20, 30, 20])
