@@ -77,8 +77,8 @@ kernel-table: $(READY)
 
 # Registers, spills, shared memory and instructions of every kernel, for both releases of Triton: read the difference.
 golden-kernels: $(READY)
-	$(BIN)/python tests/kernels/ahead.py --write > /dev/null
-	PYTHONPATH=.venv/triton-3.6.0 $(BIN)/python tests/kernels/ahead.py --write > /dev/null
+	$(BIN)/python tests/kernels/ahead.py --write > /dev/null & \
+	PYTHONPATH=.venv/triton-3.6.0 $(BIN)/python tests/kernels/ahead.py --write > /dev/null && wait
 	git diff --stat tests/kernels/golden
 
 # Kernels made wrong on purpose: each must make a test fail.

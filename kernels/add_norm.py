@@ -25,8 +25,8 @@ TOLERANCES = {
 }
 INSTRUCTIONS = ("wide_loads", "wide_stores")
 CONFIGS = {
-    "narrow": (Config((("ROWS", 4),), 4), Config((("ROWS", 8),), 4), Config((("ROWS", 2),), 2)),  # H <= 512
-    "wide": (Config((("ROWS", 1),), 4), Config((("ROWS", 2),), 8)),  # H <= 2048
+    "narrow": (Config((("ROWS", 4),), 4), Config((("ROWS", 2),), 2)),  # H <= 512
+    "wide": (Config((("ROWS", 1),), 4),),  # H <= 2048
     "huge": (Config((("ROWS", 1),), 8),),
 }
 

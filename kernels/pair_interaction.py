@@ -32,8 +32,8 @@ TOLERANCES = {  # of sums of up to 128 products of normal numbers
 }
 INSTRUCTIONS = ("wide_loads", "tensor_cores")
 CONFIGS = {
-    "v16": (Config((("ROWS", 8),), 4), Config((("ROWS", 16),), 4)),
-    "v32": (Config((("ROWS", 4),), 4), Config((("ROWS", 2),), 2)),
+    "v16": (Config((("ROWS", 8),), 4),),
+    "v32": (Config((("ROWS", 4),), 4),),
 }
 
 
