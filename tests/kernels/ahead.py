@@ -1,4 +1,4 @@
-"""Compile every kernel, case and configuration for GPUs that are not here, and read what the machine code needs.
+"""Compile every kernel, case and configuration for GPUs that are not here, and read what the code needs.
 
     python tests/kernels/ahead.py [--write] [kernel …]
 
@@ -6,7 +6,7 @@ prints one JSON object: {"sm_90": {"add_norm _kernel(…)": {"registers": 48, �
 is written, too: what `make golden-kernels` does for both.
 
 Uses Triton's own front door with a driver that only names the target, so that arguments are specialised as in a real launch.
-Registers come from cuobjdump, instructions from nvdisasm; both are in Triton's wheel. Runs without TRITON_INTERPRET.
+Registers come from cuobjdump, which is in Triton's wheel, instructions from the PTX. Runs without TRITON_INTERPRET.
 """
 
 import json
@@ -14,7 +14,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,9 +29,10 @@ from scoring.kernels.frame import tuning
 SHARED_LIMIT = {80: 166_912, 90: 232_448}  # bytes that a program may have (CUDA C++ Programming Guide, compute capabilities)
 GOLDEN = Path(__file__).parent / "golden" / f"triton-{triton.__version__}.json"
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
-COUNTED = {
-    "wide_loads": r"LDG\S*\.128", "wide_stores": r"STG\S*\.128", "async_copies": r"LDGSTS|UTMA|UBLK",
-    "tensor_cores": r"HMMA|HGMMA|IMMA|IGMMA|QGMMA|WGMMA", "warpgroup": r"HGMMA|IGMMA|QGMMA|WGMMA",
+COUNTED = {  # in PTX, which ptxas keeps: nvdisasm takes as long as everything else together
+    "wide_loads": r"ld\.global\S*\.(v4\.\w32|v2\.\w64)", "wide_stores": r"st\.global\S*\.(v4\.\w32|v2\.\w64)",
+    "async_copies": r"cp\.async\.(c[ag]|bulk\.tensor)", "tensor_cores": r"mma\.sync|wgmma\.mma_async",
+    "warpgroup": r"wgmma\.mma_async", "instructions": r";\s*$",
 }  # fmt: skip
 
 
@@ -100,28 +100,29 @@ def label(name: str, function: Any, made: Any) -> str:
 
 
 def resources(made: Any) -> dict[str, int]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "kernel.cubin"
-        path.write_bytes(made.asm["cubin"])
-        usage, code = (
-            subprocess.run([TOOLS / tool, *flags, path], capture_output=True, text=True, check=True).stdout
-            for tool, flags in (("cuobjdump", ["--dump-resource-usage"]), ("nvdisasm", ["-c"]))
-        )
-    registers = re.search(r"REG:(\d+)", usage)
-    assert registers, f"cuobjdump says no registers: {usage[:200]}"
-    ops = re.findall(r"^\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", code, re.MULTILINE)
-    counts = {what: sum(bool(re.match(pattern, op)) for op in ops) for what, pattern in COUNTED.items()}
-    spills = sum(bool(re.match(r"STL|LDL", op)) for op in ops)
-    return {"registers": int(registers[1]), "spills": spills, "shared": made.metadata.shared, "instructions": len(ops), **counts}
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(made.asm["cubin"])
+        file.flush()
+        used = {
+            word: int(n)
+            for word, n in re.findall(r"(REG|STACK|LOCAL):(\d+)", tool("cuobjdump", "--dump-resource-usage", file.name))
+        }
+        assert used, f"cuobjdump says nothing of {made.metadata.name}"
+        code = tool("nvdisasm", "-c", file.name) if used["STACK"] or used["LOCAL"] else ""  # else there is nowhere to spill to
+    counts = {what: len(re.findall(pattern, made.asm["ptx"], re.MULTILINE)) for what, pattern in COUNTED.items()}
+    spills = len(re.findall(r"\b(STL|LDL)\b", code))
+    return {"registers": used["REG"], "spills": spills, "shared": made.metadata.shared, **counts}
+
+
+def tool(name: str, *words: str) -> str:
+    return subprocess.run([TOOLS / name, *words], capture_output=True, text=True, check=True).stdout
 
 
 def main(names: list[str]) -> dict[str, Any]:
     report: dict[str, Any] = {}
-    with ThreadPoolExecutor(2) as readers:
-        for capability in sorted(SHARED_LIMIT):
-            found = compiled(names or walk.NAMES, capability)
-            read = readers.map(resources, found.values())
-            report[f"sm_{capability}"] = dict(sorted(zip(found, read, strict=True)))
+    for capability in sorted(SHARED_LIMIT):
+        found = compiled(names or walk.NAMES, capability)
+        report[f"sm_{capability}"] = {told: resources(found[told]) for told in sorted(found)}
     return report
 
 

@@ -10,11 +10,12 @@ import torch
 import walk
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from test_every_kernel import same
+from triton.runtime import interpreter
+
 from scoring.kernels import forest
 from scoring.kernels.forest_parts import drawn
 from scoring.kernels.forest_parts.trees import MAX_PERFECT, Ranking, Trees, directed, pack
-from test_every_kernel import same
-from triton.runtime import interpreter
 
 EDGES = [math.nan, math.inf, -math.inf, 0.0, -0.0, 1e-45, -1e-45, 3.4e38, 1.0, 1.0000001, -0.5, 31.0, 32.0, 69.5, 3e9, 1e20]
 EDGES = struct.unpack(f"{len(EDGES)}f", struct.pack(f"{len(EDGES)}f", *EDGES))

@@ -9,9 +9,9 @@ import torch
 import walk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from scoring.kernels import score_head
 from scoring.kernels.frame import operator
-
 from scoring.watch.plan import Output
 from scoring.watch.tally import _Scores
 
