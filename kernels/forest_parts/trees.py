@@ -195,18 +195,19 @@ def _encoded(trees: Trees, ranking: Ranking | None) -> tuple[torch.Tensor, torch
     by_set = trees.categorical()
     if ranking is None:
         low = directed(trees.threshold, trees.less_equal)
-        never = low.isnan()  # "always, but missing goes the other way", with children exchanged
+        never = low.isnan() & ~by_set  # "always, but missing goes the other way", with children exchanged
         left, right = torch.where(never, right, left), torch.where(never, left, right)
         default = torch.where(never, 1 - default, default)
         low = torch.where(never, torch.inf, low).view(torch.int32)
     else:
         low = ranking.thresholds(trees)
     words: list[int] = []
-    for node, held in trees.sets.items():
-        left[node], right[node], default[node] = trees.left[node], trees.right[node], trees.default_left[node]
-        low[node] = len(words)
+    places: list[int] = []
+    for held in trees.sets.values():
+        places.append(len(words))
         length, bits = max(held, default=-1) // 32 + 1, sum(1 << category for category in set(held))
         words += [length, *((bits >> 32 * place) & 0xFFFFFFFF for place in range(length))]
+    low[torch.tensor(list(trees.sets), dtype=torch.int64)] = torch.tensor(places, dtype=low.dtype)
     high = (trees.feature.long() << 2) | (by_set.long() << 1) | default
     nodes = torch.stack([low, high, left, right], 1).to(torch.int32)
     return nodes, torch.tensor(words, dtype=torch.int64).to(torch.int32)

@@ -165,6 +165,21 @@ def test_categories_of_any_value_go_where_the_set_says(data, ranked):
     agrees([tree], rows, False, [0.0], ranked=ranked)
 
 
+def test_what_is_below_everything_goes_right_and_missing_as_told():
+    for default in (True, False):
+        split = {"feature": 0, "threshold": -math.inf, "default_left": default, "left": {"leaf": [1.0]}, "right": {"leaf": [2.0]}}
+        for perfect in (True, False):
+            agrees([split], [[value] * FEATURES for value in EDGES], False, [0.0], perfect=perfect)
+
+
+@pytest.mark.parametrize("ranked", [None, torch.int16, torch.int32])
+def test_high_categories_keep_apart(ranked):
+    tree = {"feature": 3, "set": {90, 32000}, "default_left": False, "left": {"leaf": [1.0]}, "right": {"leaf": [2.0]}}
+    agrees(
+        [tree], [[value] * FEATURES for value in (89.0, 90.0, 91.0, 31999.0, 32000.0, 32767.0, 40000.0)], True, [0.0], ranked=ranked
+    )
+
+
 def test_integers_are_categories_as_they_are():
     """Not by ranks, which hold back what is below -1; before the second set lie the words of one that has every category."""
     sides = {"left": {"leaf": [1.0]}, "right": {"leaf": [2.0]}, "default_left": True, "feature": 0}
@@ -249,10 +264,12 @@ def test_reference_does_not_depend_on_how_it_cuts_its_work(monkeypatch):
         monkeypatch.undo()
 
 
-@pytest.mark.parametrize("kind", [{"depth": 3}, {"depth": 10, "bushy": 0.7}, {"depth": 3, "outputs": 3, "vectors": True}])
+@pytest.mark.parametrize(
+    "kind", [{"depth": 3}, {"depth": 10, "bushy": 0.7}, {"depth": 3, "outputs": 3, "vectors": True, "leaf": torch.float64}]
+)
 def test_bits_of_a_row_do_not_depend_on_its_batch(kind):
     arguments = drawn_case(70, count=3, **kind)
-    whole, columns = forest.fused(**arguments), arguments["columns"]
+    (whole,), columns = walk.proven(forest, arguments), arguments["columns"]
     order = torch.randperm(70, generator=torch.Generator().manual_seed(1))
     assert same(forest.fused(**{**arguments, "columns": columns[:, order].contiguous()}), whole[order])
     for cut in (slice(0, 1), slice(69, 70), slice(5, 40)):
