@@ -61,12 +61,18 @@ def reference(
         matrix [rows, width], or [width, rows] by column, 0 where nobody writes; counts int64 [C, E + 4] (nothing: [0, 0]);
         extremes float64 [C, 2], least and largest valid finite value, +inf and -inf if there is none (nothing: [0, 2]).
     """
-    columns = torch.zeros((width, rows), dtype=dtype, device=table.device)
+    columns = torch.empty((width, rows), dtype=dtype, device=table.device)
+    if width > len(kinds):  # padding, and indicators of columns without nulls
+        columns.zero_()
     counts, extremes = _nothing(table, edges)
     for c, (place, rule) in enumerate(zip(table.tolist(), rules.tolist(), strict=True)):
         values, mask = column(buffers, place, c, kinds[c], rows)
         out = columns[place[COLUMN]]
-        out.copy_(_scaled(values if kinds[c] == FLOAT32 and dtype != torch.float64 else values.double(), rule))
+        if values.dtype == dtype == torch.float32:
+            _scale(values, rule, out)
+        else:
+            wide = torch.float32 if kinds[c] == FLOAT32 and dtype != torch.float64 else torch.float64
+            out.copy_(_scale(values.to(wide), rule, torch.empty_like(values, dtype=wide)))
         if mask is not None:
             _put(out, mask, rule, kinds[c])
         if place[INDICATOR] >= 0 and mask is not None:
@@ -76,24 +82,28 @@ def reference(
     return columns if by_column else columns.t().contiguous(), counts, extremes
 
 
-def _scaled(values: torch.Tensor, rule: list[float]) -> torch.Tensor:
-    """Clamp keeps NaN. What changes nothing is left out: it would be a pass over memory."""
+def _scale(values: torch.Tensor, rule: list[float], out: torch.Tensor) -> torch.Tensor:
+    """Clamp keeps NaN. Every step is a pass over memory in cache; what changes nothing is left out."""
     _, low, high, mean, inverse = rule
-    x = values.clamp(low, high) if low > -math.inf or high < math.inf else values
-    x = x - mean if mean else x
-    return x * inverse if inverse != 1.0 else x
+    if low > -math.inf or high < math.inf:
+        values = torch.clamp(values, low, high, out=out)
+    torch.sub(values, mean, out=out)
+    return out.mul_(inverse) if inverse != 1.0 else out
 
 
 def _put(out: torch.Tensor, mask: torch.Tensor, rule: list[float], kind: int) -> None:
     """What a filled value becomes, into the null slots: ((y ^ f) & mask) ^ f, an eighth of the time of torch.where."""
     wide = torch.float32 if kind == FLOAT32 and out.dtype != torch.float64 else torch.float64
-    filled = _scaled(torch.tensor([rule[0]], dtype=wide), rule).to(out.dtype)
+    fill = torch.tensor([rule[0]], dtype=wide)
+    filled = _scale(fill, rule, torch.empty_like(fill)).to(out.dtype)
     if out.dtype != torch.float32:
         out.copy_(torch.where(mask.bool(), out, filled.to(out.device)))
         return
-    bits = out.view(torch.int32)
-    pattern = int(filled.view(torch.int32))
-    bits.bitwise_xor_(pattern).bitwise_and_(mask).bitwise_xor_(pattern)
+    bits, pattern = out.view(torch.int32), int(filled.view(torch.int32))
+    if pattern:
+        bits.bitwise_xor_(pattern).bitwise_and_(mask).bitwise_xor_(pattern)
+    else:
+        bits.bitwise_and_(mask)
 
 
 def _count(

@@ -68,7 +68,7 @@ def test_inline(how: str, family: str, chosen: Path, dirty: Path, expected: Any,
     same(answer(tmp_path, dirty, chosen, family, **INLINE[how]), expected)
 
 
-@pytest.mark.parametrize("seed", [*range(2), *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 40))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 40))])
 def test_any_cut(seed: int, family: str, chosen: Path, dirty: Path, expected: Any, tmp_path: Path) -> None:
     rng = Random(f"{seed}-{family}")
     changes = {
@@ -89,7 +89,7 @@ RAY = {
 }
 
 
-@pytest.mark.parametrize("how", RAY)
+@pytest.mark.parametrize("how", ["one lane", "two lanes", pytest.param("two lanes with a small GPU", marks=pytest.mark.slow)])
 def test_ray(how: str, family: str, chosen: Path, dirty: Path, expected: Any, tmp_path: Path, cluster: Any) -> None:
     changes = {"engine__kind": "ray", "engine__address": cluster.address} | RAY[how]
     same(answer(tmp_path, dirty, chosen, family, **changes), expected)
