@@ -83,6 +83,7 @@ def packed_tables(tables: list[Tensor]) -> Tensor:
     return packed
 
 
+@cache
 def kind(dtype: str) -> int:
     """What arrow_ingest calls a column of this type, e.g. "float32"."""
     known: dict[str, int] = import_module("scoring.kernels.frame.arrow").KINDS

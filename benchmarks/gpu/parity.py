@@ -34,7 +34,7 @@ def run(recorder: Recorder, kernels: list[str], place: Place) -> None:
     for name in kernels:
         recorder.begin(name)
         module = walk.kernel(name)
-        others = range(1, max((len(configs) for configs in module.CONFIGS.values()), default=1))
+        others = range(1, walk.most_configs(module))
         small = place.small(module)
         for case in small:
             _hold(recorder, _Proof(module, case, place), [0], SECONDS)

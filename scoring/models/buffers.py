@@ -12,7 +12,7 @@ import torch
 
 from scoring.errors import ModelError
 
-_NOTHING = torch.empty(0, dtype=torch.uint8)
+NO_BITS = torch.empty(0, dtype=torch.uint8)  # the bitmap of a column without nulls
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def buffers(array: pa.Array[Any], name: str) -> Buffers:
 def bitmap(array: pa.Array[Any]) -> tuple[torch.Tensor, int]:
     """Validity as it lies and the bit of the first row; nothing and 0 where no row is null."""
     if not array.null_count or (packed := array.buffers()[0]) is None:
-        return _NOTHING, 0
+        return NO_BITS, 0
     return _view(packed, array.offset // 8, (array.offset % 8 + len(array) + 7) // 8), array.offset % 8
 
 
@@ -93,5 +93,5 @@ def _bits(packed: Any, offset: int, rows: int) -> np.ndarray[Any, Any]:
 def _view(buffer: Any, start: int, size: int) -> torch.Tensor:
     """By address: torch warns of read-only memory, which is only read here."""
     if not size:
-        return _NOTHING
+        return NO_BITS
     return torch.frombuffer((ctypes.c_uint8 * size).from_address(buffer.address + start), dtype=torch.uint8)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import torch
 
 from scoring.errors import ModelError
-from scoring.models.buffers import Buffers, bitmap, buffers, missing, values
+from scoring.models.buffers import NO_BITS, Buffers, buffers, missing, values
 
 UNKNOWN = 0  # slot of a category: values outside the vocabulary, and null
 _DENSE_SPAN = 65_536  # integer vocabularies up to this span, or 32 times their size, become a table
@@ -49,7 +49,7 @@ class Vocabulary:
         if self._integers is not None and self._integers.table is not None and pa.types.is_integer(array.type):
             return Codes(buffers(array, name), self._integers.below, self._integers.table, lasting=True)
         slots = self._slots(array, name)
-        return Codes(Buffers(torch.from_numpy(slots.view(np.uint8)), "int32", 0, *bitmap(pa.array(slots)), array))
+        return Codes(Buffers(torch.from_numpy(slots.view(np.uint8)), "int32", 0, NO_BITS, 0, array))
 
     def _slots(self, array: pa.Array[Any], name: str) -> np.ndarray[Any, Any]:
         """Int32 slots, made on the host."""

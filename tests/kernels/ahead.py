@@ -76,16 +76,12 @@ def compiled(names: list[str], capability: int) -> dict[str, Any]:
                 arguments = case.arguments() if case.size == "small" else None
                 if arguments is None or module.refuses(**arguments) is not None:
                     continue
-                for place in range(most_configs(module)):
+                for place in range(walk.most_configs(module)):
                     with tuning.only(place):
                         module.fused(**arguments)
     finally:
         JITFunction.run = front
     return found
-
-
-def most_configs(module: Any) -> int:
-    return max((len(configs) for configs in module.CONFIGS.values()), default=1)
 
 
 def label(name: str, function: Any, made: Any) -> str:

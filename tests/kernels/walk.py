@@ -16,6 +16,10 @@ def kernel(name: str) -> ModuleType:
     return import_module(f"scoring.kernels.{name}")
 
 
+def most_configs(module: ModuleType) -> int:
+    return max((len(configs) for configs in module.CONFIGS.values()), default=1)
+
+
 def small_cases() -> Iterator[tuple[str, Any]]:
     for name in NAMES:
         yield from ((name, case) for case in kernel(name).cases() if case.size == "small")
