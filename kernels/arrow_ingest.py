@@ -18,6 +18,7 @@ edges of a column ascend.
 """
 
 import math
+import struct
 
 import torch
 
@@ -65,6 +66,7 @@ def reference(
     if width > len(kinds):  # padding, and indicators of columns without nulls
         columns.zero_()
     counts, extremes = _nothing(table, edges)
+    fills = _filled(kinds, rules, dtype)
     for c, (place, rule) in enumerate(zip(table.tolist(), rules.tolist(), strict=True)):
         values, mask = column(buffers, place, c, kinds[c], rows)
         out = columns[place[COLUMN]]
@@ -74,7 +76,7 @@ def reference(
             wide = torch.float32 if kinds[c] == FLOAT32 and dtype != torch.float64 else torch.float64
             out.copy_(_scale(values.to(wide), rule, torch.empty_like(values, dtype=wide)))
         if mask is not None:
-            _put(out, mask, rule, kinds[c])
+            _put(out, mask, fills[c])
         if place[INDICATOR] >= 0 and mask is not None:
             columns[place[INDICATOR]] = mask + 1
         if edges is not None:
@@ -91,15 +93,22 @@ def _scale(values: torch.Tensor, rule: list[float], out: torch.Tensor) -> torch.
     return out.mul_(inverse) if inverse != 1.0 else out
 
 
-def _put(out: torch.Tensor, mask: torch.Tensor, rule: list[float], kind: int) -> None:
-    """What a filled value becomes, into the null slots: ((y ^ f) & mask) ^ f, an eighth of the time of torch.where."""
-    wide = torch.float32 if kind == FLOAT32 and out.dtype != torch.float64 else torch.float64
-    fill = torch.tensor([rule[0]], dtype=wide)
-    filled = _scale(fill, rule, torch.empty_like(fill)).to(out.dtype)
+def _filled(kinds: list[int], rules: torch.Tensor, dtype: torch.dtype) -> list[float]:
+    """What a null becomes in each column: its fill by the arithmetic of its values."""
+    fill, low, high, mean, inverse = rules.cpu().unbind(1)
+    narrow, wide = (
+        ((torch.clamp(fill.to(t), low.to(t), high.to(t)) - mean.to(t)) * inverse.to(t)).to(dtype).tolist()
+        for t in (torch.float32, torch.float64)
+    )
+    return [narrow[c] if kind == FLOAT32 and dtype != torch.float64 else wide[c] for c, kind in enumerate(kinds)]
+
+
+def _put(out: torch.Tensor, mask: torch.Tensor, filled: float) -> None:
+    """Into the null slots: ((y ^ f) & mask) ^ f, steady whatever is null, an eighth of the time of torch.where."""
     if out.dtype != torch.float32:
-        out.copy_(torch.where(mask.bool(), out, filled.to(out.device)))
+        out.masked_fill_(mask == 0, filled)
         return
-    bits, pattern = out.view(torch.int32), int(filled.view(torch.int32))
+    bits, pattern = out.view(torch.int32), struct.unpack("<i", struct.pack("<f", filled))[0]
     if pattern:
         bits.bitwise_xor_(pattern).bitwise_and_(mask).bitwise_xor_(pattern)
     else:
