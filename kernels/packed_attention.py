@@ -65,19 +65,21 @@ def reference(
     """`qkv` [T, 3, heads, D], unit stride in D; `offsets` int32 [B+1]; `segments` int32 [T]; `window`: tokens to each side, -1 for
     all; `cos`, `sin` float32 [positions, D/2]; `slopes` float32 [heads]. Returns [T, heads, D] of qkv's dtype.
 
-    Sequences of one length are computed together, queries of long ones in parts: memory is T x heads x D and 64 MB.
+    Neighbours of one length are computed together, where they lie: a stream sorted by length takes a call for each length. Queries of
+    long sequences go in parts: memory is T x heads x D and 64 MB.
     """
     out = qkv.new_zeros((qkv.shape[0], *qkv.shape[2:]))
     wide = torch.promote_types(qkv.dtype, torch.float32)
-    lengths = offsets.diff()
-    for length in lengths.unique().tolist():
-        if not length:
-            continue
-        place = offsets[:-1][lengths == length].long()[:, None] + torch.arange(length, device=qkv.device)
-        q, k, v = qkv[place].to(wide).permute(2, 0, 3, 1, 4)
-        if cos is not None and sin is not None:
-            q, k = (_rotated(part, cos.to(wide), sin.to(wide)) for part in (q, k))
-        out[place] = _attended(q, k, v, scale, window, slopes).transpose(1, 2).to(qkv.dtype)
+    lengths, counts = torch.unique_consecutive(offsets.diff(), return_counts=True)
+    start = 0
+    for length, count in zip(lengths.tolist(), counts.tolist(), strict=True):
+        end = start + length * count
+        if length:
+            q, k, v = qkv[start:end].unflatten(0, (count, length)).to(wide).permute(2, 0, 3, 1, 4)
+            if cos is not None and sin is not None:
+                q, k = (_rotated(part, cos.to(wide), sin.to(wide)) for part in (q, k))
+            out[start:end].unflatten(0, (count, length)).copy_(_attended(q, k, v, scale, window, slopes).transpose(1, 2))
+        start = end
     return out
 
 

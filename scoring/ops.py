@@ -57,6 +57,32 @@ class ScoreHead(Protocol):
     ) -> tuple[Tensor, ...]: ...  # fmt: skip
 
 
+class PackedAttention(Protocol):
+    """Self-attention on a packed stream of tokens; see `kernels/packed_attention.py`."""
+
+    def __call__(
+        self, qkv: Tensor, offsets: Tensor, segments: Tensor, scale: float, window: int,
+        cos: Tensor | None, sin: Tensor | None, slopes: Tensor | None,
+    ) -> Tensor: ...  # fmt: skip
+
+
+class AddNorm(Protocol):
+    """LayerNorm of a sum, and the sum; see `kernels/add_norm.py`."""
+
+    def __call__(
+        self, x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, epsilon: float, keep_sum: bool
+    ) -> tuple[Tensor, Tensor]: ...
+
+
+class PoolNormalize(Protocol):
+    """One vector for each sequence of a packed stream; see `kernels/pool_normalize.py`."""
+
+    def __call__(
+        self, x: Tensor, offsets: Tensor, pooling: str, weight: Tensor | None, bias: Tensor | None, epsilon: float,
+        unit: bool, dtype: torch.dtype,
+    ) -> Tensor: ...  # fmt: skip
+
+
 def arrow_ingest() -> ArrowIngest:
     return cast(ArrowIngest, kernel("arrow_ingest").op)
 
@@ -75,6 +101,24 @@ def pair_interaction() -> PairInteraction:
 
 def score_head() -> ScoreHead:
     return cast(ScoreHead, kernel("score_head").op)
+
+
+def packed_attention() -> PackedAttention:
+    return cast(PackedAttention, kernel("packed_attention").op)
+
+
+def add_norm() -> AddNorm:
+    return cast(AddNorm, kernel("add_norm").op)
+
+
+def pool_normalize() -> PoolNormalize:
+    return cast(PoolNormalize, kernel("pool_normalize").op)
+
+
+def segments(offsets: Tensor, tokens: int) -> Tensor:
+    """The sequence of each token, int32 (tokens,), from int32 (sequences + 1,), as packed_attention takes it."""
+    found: Tensor = kernel("packed_attention").segments_of(offsets, tokens)
+    return found
 
 
 def packed_tables(tables: list[Tensor]) -> Tensor:

@@ -1,0 +1,169 @@
+"""The text family: encoders of the BERT kind on a packed stream; embeddings, classification, scores of pairs.
+
+Everything that shapes a score is in the bundle: the tokeniser in tokenizer.json, how texts are made of columns and cut in model.yaml,
+weights in weights.safetensors. On a CPU a batch is computed in packs of some thousand tokens, whose activations stay in cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+
+from scoring.errors import ModelError
+from scoring.models import heads as head
+from scoring.models.bundle import Bundle, check_outputs
+from scoring.models.encoder import Encoder, activate
+from scoring.models.encoder_shape import (
+    Pooling,
+    Projection,
+    Shape,
+    read_pooling,
+    read_projections,
+    read_shape,
+    tensors_of,
+    vector_width,
+)
+from scoring.models.golden import score_table
+from scoring.models.manifest import Fields
+from scoring.models.texts import Texts
+from scoring.models.tokenise import TextInput, Tokeniser, read_text
+from scoring.types import Output
+
+PACK_TOKENS = 1024  # of a pack on a CPU
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What model.yaml says beside the fields that all bundles have; `embedding` or `heads`."""
+
+    text: TextInput
+    encoder: Shape
+    pooling: Pooling
+    projections: tuple[Projection, ...]
+    unit: bool
+    embedding: Output | None
+    heads: tuple[head.Head, ...]
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        return head.outputs(self.heads) if self.embedding is None else (self.embedding,)
+
+
+def open_model(bundle: Bundle, device: torch.device, module: str | None) -> Text:
+    """Raises: ModelError: the bundle is not a text model."""
+    if module is not None:
+        raise ModelError(f"Bundle {bundle.name} is of the text family; model.module ({module}) is for the module family only.")
+    layout = read_layout(bundle)
+    logits = sum(h.width for h in layout.heads)
+    tensors = bundle.tensors(tensors_of(layout.encoder, layout.projections, logits))
+    path = bundle.folder / "tokenizer.json"
+    if not path.is_file():
+        raise ModelError(f"{bundle.folder} is not a bundle of the text family: tokenizer.json not found there.")
+    tokeniser = Tokeniser(path, layout.text, layout.encoder.types > 1, torch.get_num_threads())
+    return Text(bundle, layout, tokeniser, tensors, device)
+
+
+class Text:
+    """A Model. Float32 on a CPU; on a GPU bfloat16 with float32 norms, pooling and heads."""
+
+    unit = "tokens"
+    reentrant = True
+
+    def __init__(
+        self, bundle: Bundle, layout: Layout, tokeniser: Tokeniser, tensors: Mapping[str, torch.Tensor], device: torch.device
+    ) -> None:
+        self.name, self.version, self.digest = bundle.name, bundle.version, bundle.digest
+        self.inputs, self.tolerance, self.device = bundle.inputs, bundle.tolerance, device
+        self.outputs = layout.outputs
+        self._layout, self._tokeniser = layout, tokeniser
+        dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+        self._encoder = Encoder(layout.encoder, tensors, device, dtype)
+        self._tail = {k: v.to(device) for k, v in tensors.items() if k.startswith(("projections.", "classifier."))}
+        self._heads = head.Activation(layout.heads, device) if layout.heads else None
+
+    def count(self, edges: Mapping[str, tuple[float, ...]]) -> frozenset[str]:
+        return frozenset()
+
+    def encode(self, batch: pa.RecordBatch) -> Texts:
+        """Raises: ModelError: a column is missing or of another type than declared."""
+        return self._tokeniser(batch)
+
+    def forward(self, encoded: Texts) -> torch.Tensor:
+        """Float32 (items, sum of widths) on the model's device."""
+        with torch.inference_mode():
+            if self.device.type != "cpu":
+                return self._compute(encoded)
+            parts, start = [], 0
+            while start < encoded.rows:
+                count = encoded.fit(start, PACK_TOKENS)
+                parts.append(self._compute(encoded.narrow(start, count)))
+                start += count
+            return torch.cat(parts) if parts else torch.empty((0, sum(o.width for o in self.outputs)))
+
+    def score(self, table: pa.Table) -> pa.Table:
+        """Output columns of a table with the declared inputs, in its order. Raises: ModelError: the inputs do not fit."""
+        return score_table(self, table)
+
+    def _compute(self, texts: Texts) -> torch.Tensor:
+        layout, cut = self._layout, len(texts.offsets) - 1 > texts.rows
+        last = not layout.projections and not cut
+        vectors = self._encoder.vectors(texts.ids, texts.types, texts.offsets, layout.pooling, layout.unit and last)
+        if cut:
+            vectors = _together(vectors, texts.offsets, texts.first.to(self.device))
+        for k, one in enumerate(layout.projections):
+            vectors = self._projected(vectors, k, one)
+        if self._heads is not None:
+            return self._heads.scores(self._strips(vectors, "classifier"))
+        return F.normalize(vectors) if layout.unit and not last else vectors
+
+    def _projected(self, vectors: torch.Tensor, k: int, one: Projection) -> torch.Tensor:
+        vectors = activate(one.activation, self._strips(vectors, f"projections.{k}"))
+        if not one.norm:
+            return vectors
+        weight, bias = (self._tail[f"projections.{k}.norm.{part}"] for part in ("weight", "bias"))
+        return F.layer_norm(vectors, vectors.shape[1:], weight, bias, self._layout.encoder.epsilon)
+
+    def _strips(self, vectors: torch.Tensor, name: str) -> torch.Tensor:
+        """A product whose rows and columns fill whole strips, so that a row has the same bits in every batch (see `blocks`)."""
+        weight, bias = self._tail[f"{name}.weight"], self._tail.get(f"{name}.bias")
+        rows, columns = -len(vectors) % 16, -len(weight) % 16
+        padded = F.linear(F.pad(vectors, (0, 0, 0, rows)), F.pad(weight, (0, 0, 0, columns)))[: len(vectors), : len(weight)]
+        return padded.contiguous() if bias is None else padded + bias
+
+
+def _together(vectors: torch.Tensor, offsets: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
+    """The mean of the windows of each text, weighted by their tokens; float32 (items, H)."""
+    tokens = offsets.diff().to(torch.float32)[:, None]
+    total = torch.segment_reduce(torch.cat((vectors * tokens, tokens), 1), "sum", offsets=first, unsafe=True)
+    return total[:, :-1] / total[:, -1:]
+
+
+def read_layout(bundle: Bundle) -> Layout:
+    """Raises: ModelError: keys of model.yaml that are missing, unknown or do not fit together."""
+    body = bundle.body
+    text = read_text(body.fields("text"), bundle.inputs)
+    shape, pooling = read_shape(body.fields("encoder")), read_pooling(body.fields("pooling"))
+    projections, unit = read_projections(body), body.flag("unit", False)
+    width = vector_width(shape, projections)
+    embedding = _embedding(body.fields("embedding"), width) if body.has("embedding") else None
+    heads = head.read_heads(body) if embedding is None else ()
+    body.done()
+    where = bundle.folder / "model.yaml"
+    if heads and unit:
+        raise ModelError(f"{where}: 'unit' is for an embedding; heads take the vector as it is.")
+    if text.max_length > shape.longest:
+        raise ModelError(f"{where}: text: 'max_length' is {text.max_length}, but the encoder has {shape.longest} positions.")
+    return Layout(text, shape, pooling, projections, unit, embedding, heads)
+
+
+def _embedding(fields: Fields, width: int) -> Output:
+    name, store = fields.text("name"), fields.text("store", "float32")
+    if store not in ("float32", "float16", "int8"):
+        fields.wrong("store", "float32, float16 or int8", store)
+    fields.done()
+    check_outputs((name,), fields.where)
+    return Output(name, width, store)  # type: ignore[arg-type]
