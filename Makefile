@@ -5,7 +5,7 @@ READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench-spine bench-driver bench-memory bench-start bench-checks drift-table golden-kernels kernel-table mutants gpu-check clean
+.PHONY: help demo test test-slow lint format bench-spine bench-driver bench-memory bench-start bench-checks bench-text drift-table golden-kernels kernel-table mutants gpu-check clean
 
 help:
 	@echo 'make demo          3 million card transactions with real dirt: made, and scored by a model fitted on the spot'
@@ -13,6 +13,7 @@ help:
 	@echo 'make test-slow     what takes long, too'
 	@echo 'make lint          ruff and mypy'
 	@echo 'make bench-spine   our job beside the hand loop and Ray Data, in one run'
+	@echo 'make bench-text    embedding texts beside sentence-transformers and Ray Data, in one run'
 	@echo 'make bench-driver  the cost of the driver for each slice'
 	@echo 'make bench-memory  the memory of a lane after 1 and after 20 million rows'
 	@echo 'make bench-start   the time from Ray being up to the first scored rows'
@@ -40,8 +41,9 @@ demo: $(READY)
 	$(BIN)/scoring demo-data out=.demo
 	$(BIN)/scoring run job=demo
 
+# Two processes; files are not torn apart, so that what a module's tests share is made once.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
@@ -57,6 +59,9 @@ format: $(READY)
 
 bench-spine: .venv/.bench
 	$(BIN)/python benchmarks/spine.py
+
+bench-text: .venv/.bench
+	$(BIN)/python benchmarks/text.py
 
 bench-driver: .venv/.bench
 	$(BIN)/python benchmarks/driver_cost.py

@@ -65,8 +65,8 @@ def reference(
     """`qkv` [T, 3, heads, D], unit stride in D; `offsets` int32 [B+1]; `segments` int32 [T]; `window`: tokens to each side, -1 for
     all; `cos`, `sin` float32 [positions, D/2]; `slopes` float32 [heads]. Returns [T, heads, D] of qkv's dtype.
 
-    Neighbours of one length are computed together, where they lie: a stream sorted by length takes a call for each length. Queries of
-    long sequences go in parts: memory is T x heads x D and 64 MB.
+    Neighbours of one length are computed together, where they lie: a stream sorted by length takes a call for each length.
+    Queries of long sequences go in parts: memory is T x heads x D and 64 MB.
     """
     out = qkv.new_zeros((qkv.shape[0], *qkv.shape[2:]))
     wide = torch.promote_types(qkv.dtype, torch.float32)

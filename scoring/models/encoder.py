@@ -33,7 +33,7 @@ class Encoder:
     def vectors(
         self, ids: torch.Tensor, types: torch.Tensor | None, offsets: torch.Tensor, pooling: Pooling, unit: bool
     ) -> torch.Tensor:
-        """`ids`, `types` int32 (tokens,); `offsets` int32 (sequences + 1,), on the encoder's device. Returns float32 (sequences, H)."""
+        """`ids`, `types` int32 (tokens,), `offsets` int32 (sequences + 1,), on the encoder's device, to float32 (sequences, H)."""
         tokens, more = len(ids), -len(ids) % STRIP
         if more:  # a sequence of its own, which nobody sees and nobody keeps
             ids, types = F.pad(ids, (0, more)), None if types is None else F.pad(types, (0, more))

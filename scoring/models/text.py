@@ -1,13 +1,15 @@
 """The text family: encoders of the BERT kind on a packed stream; embeddings, classification, scores of pairs.
 
-Everything that shapes a score is in the bundle: the tokeniser in tokenizer.json, how texts are made of columns and cut in model.yaml,
-weights in weights.safetensors. On a CPU a batch is computed in packs of some thousand tokens, whose activations stay in cache.
+Everything that shapes a score is in the bundle: the tokeniser in tokenizer.json, how texts are made of columns and cut in
+model.yaml, weights in weights.safetensors. On a CPU a batch is computed in packs of a thousand tokens, whose activations stay in
+cache.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import pyarrow as pa
 import torch
@@ -29,8 +31,9 @@ from scoring.models.encoder_shape import (
 )
 from scoring.models.golden import score_table
 from scoring.models.manifest import Fields
+from scoring.models.templates import TextInput, read_text
 from scoring.models.texts import Texts
-from scoring.models.tokenise import TextInput, Tokeniser, read_text
+from scoring.models.tokenise import Tokeniser
 from scoring.types import Output
 
 PACK_TOKENS = 1024  # of a pack on a CPU
@@ -70,7 +73,7 @@ def open_model(bundle: Bundle, device: torch.device, module: str | None) -> Text
 class Text:
     """A Model. Float32 on a CPU; on a GPU bfloat16 with float32 norms, pooling and heads."""
 
-    unit = "tokens"
+    unit: Literal["rows", "tokens"] = "tokens"
     reentrant = True
 
     def __init__(
@@ -145,7 +148,7 @@ def _together(vectors: torch.Tensor, offsets: torch.Tensor, first: torch.Tensor)
 def read_layout(bundle: Bundle) -> Layout:
     """Raises: ModelError: keys of model.yaml that are missing, unknown or do not fit together."""
     body = bundle.body
-    text = read_text(body.fields("text"), bundle.inputs)
+    text = read_text(body, bundle.inputs)
     shape, pooling = read_shape(body.fields("encoder")), read_pooling(body.fields("pooling"))
     projections, unit = read_projections(body), body.flag("unit", False)
     width = vector_width(shape, projections)
