@@ -1,5 +1,6 @@
 """A model of texts that gives vectors, through the verbs: what a column of lists and an order of items may not break."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -105,6 +106,11 @@ def test_every_row_has_the_vector_of_its_text(lengths, place, tmp_path, store):
     steps = frame["vector_scale"].to_numpy()[:, None] * 0.5 if store == "int8" else 1e-3 if store == "float16" else 1e-6
     assert (off <= steps * 1.0001 + np.abs(exact[:, 1:]) * (5e-4 if store == "float16" else 1e-6)).all()
     assert verify(str(tmp_path / "w")).problems == ()
+    for day, record in enumerate(sorted((tmp_path / "w" / "watch" / "records").rglob("*.json")), 1):
+        watched = json.loads(record.read_text())["figures"]
+        assert watched.keys() == {"volume", "null rate of text", "mean of score"}, "vectors are not watched"
+        theirs = frame.filter(pl.col("id") // ROWS == day)["score"]
+        assert watched["mean of score"] == pytest.approx(theirs.mean(), abs=1e-3)
     assert score(job(place, tmp_path / "w", store, watch={"baseline": str(tmp_path / "b.json")})).message.startswith("Nothing")
 
 
