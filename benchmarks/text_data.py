@@ -7,6 +7,7 @@ long    posts to newsgroups (twenty_newsgroups), cut at 256 tokens as the model'
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -63,8 +64,8 @@ def _first(known: list[str], rows: int) -> list[str]:
     return [known[n % len(known)] for n in range(rows)]
 
 
-def _found(folder: Path) -> str:
-    return next(folder.glob("*.json")).read_text()
+def _found(folder: Path) -> bytes:
+    return gzip.decompress(next(folder.glob("*.json.gz")).read_bytes())
 
 
 def _posts(folder: Path) -> list[str]:
