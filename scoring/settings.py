@@ -79,12 +79,14 @@ class Hardware:
     gpus_per_lane: Positive = 1.0
     cpus_per_lane: AtLeastOne = 1
     memory_per_lane_gb: Positive = 1.5  # host memory a lane may need; the plan is refused when lanes do not fit
-    simulated_rows: AtLeastNone = 0  # the simulated device runs out of memory above this many rows in a batch; 0 = never
+    simulated_rows: AtLeastNone = (
+        0  # the simulated device runs out of memory above this cost of a batch (rows or tokens); 0 = never
+    )
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Cost is rows for tabular models. `budget` None: probe, climb while it pays, remember."""
+    """Cost is rows, or tokens for models of texts. `budget` None: probe, climb while it pays, remember."""
 
     budget: AtLeastOne | None = None
     floor: AtLeastOne = 1
@@ -119,7 +121,9 @@ class Retry:
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault to inject (tests and drills only). `site` names a place in the code, `slice_nth` counts slices of one lane from 0."""
+    """A fault to inject (tests and drills only). `site` names a place in the code, `slice_nth` counts slices of one lane from 0;
+    smaller batches than `rows_over` (rows, or different texts) are spared.
+    """
 
     site: str
     kind: Literal["kill", "oom", "sticky", "lost", "kernel", "raise", "disk-full", "hang"]

@@ -109,6 +109,18 @@ class Partition:
 
 
 @dataclass(frozen=True)
+class Output:
+    """What a model gives for each row: a float32 number, or, of more than one, a fixed-size list of `store`.
+
+    int8: value = int8 * scale, and the float32 scales (largest magnitude / 127, 1.0 if all are 0) are the column `<name>_scale`.
+    """
+
+    name: str
+    width: int = 1
+    store: Literal["float32", "float16", "int8"] = "float32"
+
+
+@dataclass(frozen=True)
 class Check:
     """The one verdict type: validation, budget, drift, approval."""
 
@@ -198,7 +210,7 @@ class Receipt:
     """What one attempt at a slice did. It stands in the footer of the staged file, whose existence makes it true.
 
     `reasons` counts quarantined rows by "stage:rule"; a row with two reasons counts under both. `seconds` is time by stage.
-    `absent` names columns to carry that files lacked.
+    `absent` names columns to carry that files lacked. `work` counts what models of texts say of their work (see `Encoded.work`).
     """
 
     slice_id: str
@@ -218,6 +230,7 @@ class Receipt:
     summary: dict[str, Any] = field(default_factory=dict)  # Summary.plain of scoring/watch/, empty where nothing is watched
     found: Findings = Findings()
     people: str = ""  # digest of the list of erased people under which the rows were scored
+    work: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.rows_in != self.counts.total:
@@ -305,6 +318,7 @@ class RunRecord:
     costs: tuple[Cost, ...] = ()
     cause: str = ""  # the failure kind that ended the run, if one did
     ledger: dict[str, Any] = field(default_factory=dict)  # {seq, hash}: the ledger's newest entry when this was written
+    work: dict[str, int] = field(default_factory=dict)  # of all receipts
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, sort_keys=True)

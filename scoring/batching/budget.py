@@ -13,7 +13,7 @@ GAIN = 1.03  # a doubled batch must be 3 % faster to be worth its memory
 
 @dataclass
 class Budget:
-    """`size` is the budget now. Units are the model's cost units (rows for tabular models)."""
+    """`size` is the budget now. Units are the model's cost units: rows, or tokens of texts."""
 
     floor: int
     ceiling: int
@@ -24,9 +24,9 @@ class Budget:
     def __post_init__(self) -> None:
         self.size = max(self.floor, min(self.size, self.ceiling))
 
-    def observe(self, cost: int, seconds: float) -> None:
-        """Learn from one batch. Only full batches count: a tail says nothing about its budget."""
-        if self.settled or cost < self.size or seconds <= 0:
+    def observe(self, cost: int, seconds: float, full: bool) -> None:
+        """Learn from one batch. Only full ones count, into which nothing more would go: a tail says nothing about its budget."""
+        if self.settled or not full or seconds <= 0:
             return
         rates = self._rates.setdefault(self.size, [])
         rates.append(cost / seconds)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
+from scoring import columns
 from scoring.admit.noted import Noted
 from scoring.admit.privacy import Privacy
 from scoring.admit.rules import Admitted, MissingColumns, Rules, admit, raw_rows
@@ -85,6 +86,8 @@ class Attempt:
         self._reasons: Counter[str] = Counter()
         self._routes: Counter[str] = Counter()
         self._noted = Noted(job.contract)
+        self._work: Counter[str] = Counter()
+        self._scalars = list(columns.scalars(model.outputs).values())
 
     def run(self, fragments: tuple[Fragment, ...], lost: tuple[BadFile, ...], absent: str, faults: Faults) -> Receipt:
         """Score the fragments and stage the result; `lost` are files already given up, `absent` is that of the slice.
@@ -134,7 +137,9 @@ class Attempt:
         if self._tally is not None:
             self._tally.rows(admitted.good, window.positions, admitted.kept)
         self._noted.add(window.batch, window.positions, window.ignored, admitted, self._rules)
-        return fragment, window, admitted, self._scorer.device.upload(self._model.encode(admitted.good))
+        encoded = self._model.encode(admitted.good)
+        self._work.update(encoded.work())
+        return fragment, window, admitted, self._scorer.device.upload(encoded)
 
     def _score(self, given: tuple[Fragment, Window, Admitted, Encoded]) -> Item:
         with self._turn:
@@ -163,7 +168,7 @@ class Attempt:
             outputs = np.delete(outputs, failed, axis=0)
         if self._tally is not None:
             self._tally.counted(item.encoded.counted())
-            self._tally.scores(outputs, item.admitted.good, failed)
+            self._tally.scores(outputs[:, self._scalars], item.admitted.good, failed)
         carried = with_absent(batch, self._job.source.carry, self._lacking)
         self._writer.scores(self._privacy.carried(carried, item.admitted, failed), outputs)
         self._miss(item, len(outputs))
@@ -219,4 +224,5 @@ class Attempt:
             absent={name: missed for name, missed in self._absent.items() if missed.rows},
             summary={} if self._tally is None else dict(self._tally.summary().plain),
             people=self._people,
+            work=dict(self._work),
         )

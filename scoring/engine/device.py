@@ -63,7 +63,7 @@ class Device:
         return rows
 
     def forward(self, rows: Encoded) -> np.ndarray:
-        """Scores, float32 (rows, outputs), in host memory.
+        """Scores, float32 (items, sum of widths), in host memory.
 
         Raises: whatever the model or the device raises; ask `fate` what it means.
         """
@@ -75,17 +75,19 @@ class Device:
 class SimulatedDevice(Device):
     route: Route = "gpu"
 
-    def __init__(self, model: Model, faults: Faults, limit_rows: int) -> None:
+    """`limit`: a batch that costs more, in the model's units, does not fit; 0: any fits."""
+
+    def __init__(self, model: Model, faults: Faults, limit: int) -> None:
         super().__init__(model, faults)
-        self._limit = limit_rows
+        self._limit = limit
 
     @property
     def name(self) -> str:
         return "simulated"
 
     def forward(self, rows: Encoded) -> np.ndarray:
-        if self._limit and rows.rows > self._limit:
-            raise torch.OutOfMemoryError(f"{rows.rows} rows on a simulated device that holds {self._limit}")
+        if self._limit and (cost := rows.cost(0, rows.rows)) > self._limit:
+            raise torch.OutOfMemoryError(f"{cost} {self.model.unit} on a simulated device that holds {self._limit}")
         self._faults.hit("gpu", rows.rows)
         return super().forward(rows)
 

@@ -37,7 +37,7 @@ class Faults:
         self._slices += 1
 
     def hit(self, site: str, rows: int = 0) -> None:
-        """Strike if a fault is configured here. `rows` is the size of the batch at hand."""
+        """Strike if a fault is configured here. `rows` counts the items of the batch at hand."""
         for fault in self._by_site.get(site, ()):
             if fault.slice_nth not in (None, self._slices) or rows < fault.rows_over:
                 continue

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import torch
 
-from scoring import ops
+from scoring import columns, ops
 from scoring.admit.privacy import Privacy
 from scoring.admit.rules import compile_rules
 from scoring.admit.treatments import tagged
@@ -77,11 +77,12 @@ class EngineLane:
         self._model = load(job.model.bundle, "cuda" if on_cuda else "cpu", job.model.module)
         declared = {**self._model.inputs, **job.contract.columns}
         self._rules = compile_rules(declared, job.contract.coerce, job.contract.rules)
-        counted = (spec.baseline, declared, self._model.outputs, job.watch, tagged(job.contract))
+        counted = (spec.baseline, declared, tuple(columns.scalars(self._model.outputs)), job.watch, tagged(job.contract))
         self._plan = fitted(*counted) if job.watch.enabled else None
         self._elsewhere = self._counted_on_device(declared)
         device = open_device(self._model, job.hardware, self._faults) if kind == "gpu" else Device(self._model, self._faults)
-        self._budget = recall.opened(self._store, self._model.digest, device.name, job.engine.batch, job.engine.window_rows)
+        made_for = (self._model.digest, device.name, job.engine.batch, job.engine.window_rows, self._model.unit)
+        self._budget = recall.opened(self._store, *made_for)
         self._scorer = Scorer(device, self._stand_in, self._budget, job.engine.fallback)
         self._remembered = self._budget.size if self._budget.settled else 0
         self._turn = self._turns(spec.cpus)
@@ -167,8 +168,8 @@ class EngineLane:
 
     def _counted_on_device(self, declared: dict[str, Column]) -> frozenset[str]:
         """Columns whose values are counted on their way to the device; uint64 has no exact comparison there."""
-        columns = {} if self._plan is None else self._plan.columns
-        numbers = {name: own.edges for name, own in columns.items() if own.kind == "number" and declared[name].dtype != "uint64"}
+        watched = {} if self._plan is None else self._plan.columns
+        numbers = {name: own.edges for name, own in watched.items() if own.kind == "number" and declared[name].dtype != "uint64"}
         return self._model.count(numbers)
 
     def _turns(self, cpus: int) -> AbstractContextManager[object]:

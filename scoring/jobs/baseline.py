@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from scoring.admit.rules import admit, compile_rules
+from scoring.columns import kept, scalars
 from scoring.errors import ConfigError, SourceError
 from scoring.jobs.arguments import Given
 from scoring.models import Model
@@ -68,7 +69,7 @@ def measure(model: Model, windows: Windows, segments: Sequence[str] = (), keys: 
     table = pa.Table.from_batches([_plain(batch) for batch in good])
     out = scores(model, table)
     columns = {name: replace(watched(table.column(name)), extremes=False) for name in model.inputs}  # a bundle goes places
-    outputs = {name: output(out[:, place]) for place, name in enumerate(model.outputs)}
+    outputs = {name: output(out[:, place]) for name, place in scalars(model.outputs).items()}
     if odd := [s for s in segments if s not in columns or not columns[s].values]:
         raise ConfigError(
             f"segments: {odd[0]!r} is no input with categories. Known: {[n for n, c in columns.items() if c.values]}."
@@ -98,15 +99,16 @@ def keep(found: Baseline, path: Path) -> BaselineRecord:
 def _count(model: Model, plan: Plan, windows: Windows) -> tuple[Summary, dict[str, int], int]:
     rules, tally, rows_in = compile_rules(model.inputs, True), Tally(plan), 0
     reasons: Counter[str] = Counter()
+    numbers = list(scalars(model.outputs).values())
     for window in windows():
         admitted = admit(window.batch, rules)
         rows_in += window.batch.num_rows + len(window.rejected)
         reasons.update(f"admit:{reason}" for row in admitted.reasons for reason in row)
         tally.rows(admitted.good, window.positions, admitted.kept)
         out = scores(model, pa.Table.from_batches([admitted.good]))
-        failed = np.flatnonzero(~np.isfinite(out).all(axis=1))
+        failed = np.flatnonzero(~kept(model.outputs, out))
         reasons.update({"score:non-finite": len(failed)} if len(failed) else {})
-        tally.scores(np.delete(out, failed, axis=0), admitted.good, failed)
+        tally.scores(np.delete(out[:, numbers], failed, axis=0), admitted.good, failed)
     return tally.summary(), dict(sorted(reasons.items())), rows_in
 
 

@@ -92,7 +92,7 @@ class Pass:
         self._searched = Searched(store, self._run_id, prepared.suppressed.erased)
         self._searched.remove_others()
         self._staged = finished(store, self._run_id)
-        self._resumed_rows = 0
+        self._resumed_rows = self._resumed_tokens = 0
         self._began, self._first_ready, self._worked = time.monotonic(), 0.0, 0.0
         for manifest in prepared.standing:
             self._account.partitions[manifest.key] = _standing(manifest.key, manifest.counts, manifest.version)
@@ -141,6 +141,7 @@ class Pass:
             raise TemporaryError(f"Slice {work.id[:8]} was staged by a lane that did not know who was erased meanwhile. Run again.")
         if work.id in self._staged:
             self._resumed_rows += receipt.rows_in
+            self._resumed_tokens += receipt.work.get("tokens", 0)
         self._publishing.finished(receipt)
         self._worked = time.monotonic()
         self._watcher.finished(receipt)
@@ -169,6 +170,8 @@ class Pass:
         fresh = self._account.counts.total - self._resumed_rows
         scoring_s = (self._worked or ended) - (self._first_ready or self._began)  # Ray's start and its end are no scoring
         rates = {"rows_per_second": round(fresh / scoring_s, 1), "scoring_seconds": round(scoring_s, 3)}
+        if record.work.get("tokens"):
+            rates["tokens_per_second"] = round((record.work["tokens"] - self._resumed_tokens) / scoring_s, 1)
         return replace(record, rates=record.rates | rates)
 
 

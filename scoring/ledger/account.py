@@ -22,6 +22,7 @@ class Account:
     bad_files: list[BadFile] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
     absent: dict[str, Absence] = field(default_factory=dict)
+    work: Counter[str] = field(default_factory=Counter)
     partitions: dict[str, PartitionRecord] = field(default_factory=dict)
 
     def add(self, receipt: Receipt) -> None:
@@ -33,6 +34,7 @@ class Account:
         self.devices[receipt.device] += receipt.counts.scored
         self.bad_files.extend(receipt.bad_files)
         self.notes.update(receipt.notes)
+        self.work.update(receipt.work)
         for name, missed in receipt.absent.items():
             self.absent[name] = self.absent[name] + missed if name in self.absent else missed
 
@@ -65,6 +67,7 @@ class Account:
             devices=dict(self.devices),
             reasons=dict(self.reasons),
             warned=dict(self.warned),
+            work=dict(self.work),
             bad_files=tuple(sorted(self.bad_files, key=lambda b: (b.path, b.stage))),
             notes=(*self._absences(), *(f"{note} ({n}x)" if n > 1 else note for note, n in self.notes.items())),
             **facts,  # type: ignore[arg-type]

@@ -1,4 +1,6 @@
-"""A bundle on disk: model.yaml, weights.safetensors, golden.parquet, perhaps contract.yaml. Read, check, write, digest.
+"""A bundle on disk: model.yaml, weights.safetensors, golden.parquet, perhaps contract.yaml and tokenizer.json.
+
+Read, check, write, digest.
 
 Every file is foreign (law 8): nothing here unpickles, imports or evaluates what a bundle says. What the keys of one family mean is
 that family's business; what all bundles share is checked here.
@@ -22,13 +24,15 @@ import yaml
 from scoring.errors import ModelError
 from scoring.models.manifest import MAX_BYTES, Fields, parse, plain
 from scoring.settings import Column
+from scoring.types import Output
 
 FORMAT = 1
-CONTRACT = "contract.yaml"  # may be there
+CONTRACT, TOKENIZER = "contract.yaml", "tokenizer.json"  # may be there
 FILES = ("golden.parquet", "model.yaml", "weights.safetensors")
 EXPECTED = "expected."  # golden columns named so hold the expected outputs
 GOLDEN_MAX_ROWS = 10_000
 GOLDEN_MAX_BYTES = 64 << 20
+TOKENIZER_MAX_BYTES = 64 << 20
 ROUTES = ("gpu", "cpu")
 _UNSAFE = (
     ".pkl",
@@ -56,7 +60,7 @@ Shapes = dict[str, tuple[torch.dtype, tuple[int, ...]]]
 
 @dataclass(frozen=True)
 class Bundle:
-    """What the three files say. `body` holds the keys of model.yaml that belong to the family; take them once, then `body.done()`.
+    """What the files say. `body` holds the keys of model.yaml that belong to the family; take them once, then `body.done()`.
 
     `tolerance` by route: how far a score may be from the golden one, absolute below 1 and relative above.
     """
@@ -100,10 +104,20 @@ class Bundle:
         path = self.folder / CONTRACT
         return plain(path.read_bytes(), str(path)) if path.is_file() else {}
 
-    def golden(self, outputs: tuple[str, ...]) -> pa.Table:
-        """Golden inputs of the declared types and float32 columns `expected.<output>`. Raises: ModelError: one is not there."""
+    def tokenizer(self) -> bytes:
+        """tokenizer.json as it is. Raises: ModelError: there is none."""
+        path = self.folder / TOKENIZER
+        if not path.is_file():
+            raise ModelError(f"Bundle {self.name}: {path} is not there, and the {self.family} family needs it.")
+        return path.read_bytes()
+
+    def golden(self, outputs: tuple[Output, ...]) -> pa.Table:
+        """Golden inputs of the declared types and columns `expected.<output>`: float32, or fixed-size lists of it for vectors.
+
+        Raises: ModelError: one is not there, or of another type; a vector is null.
+        """
         path = self.folder / "golden.parquet"
-        expected = pa.schema([*input_schema(self.inputs), *(pa.field(EXPECTED + o, pa.float32()) for o in outputs)])
+        expected = pa.schema([*input_schema(self.inputs), *map(_expected, outputs)])
         try:
             footer = pq.read_metadata(path)
             size = sum(footer.row_group(g).total_byte_size for g in range(footer.num_row_groups))
@@ -117,6 +131,8 @@ class Bundle:
         for field in expected:
             if (found := table.schema.field(field.name).type) != field.type:
                 raise ModelError(f"{path}: column {field.name!r} is {found}, expected {field.type}.")
+            if pa.types.is_fixed_size_list(field.type) and table.column(field.name).null_count:
+                raise ModelError(f"{path}: column {field.name!r} holds null, expected a vector in every row.")
         return table.select(expected.names)
 
 
@@ -128,8 +144,9 @@ def read(folder: str | Path) -> Bundle:
     if unsafe := sorted(p.name for p in folder.iterdir() if p.suffix.lower() in _UNSAFE):
         raise ModelError(f"Bundle {folder} holds {_names(unsafe)}: files that can run code are refused.")
     where = str(folder / "model.yaml")
-    if (size := (folder / "model.yaml").stat().st_size) > MAX_BYTES:
-        raise ModelError(f"{where} has {size:,} bytes; at most {MAX_BYTES:,} are read.")
+    for name, most in (("model.yaml", MAX_BYTES), (TOKENIZER, TOKENIZER_MAX_BYTES)):
+        if (folder / name).is_file() and (size := (folder / name).stat().st_size) > most:
+            raise ModelError(f"{folder / name} has {size:,} bytes; at most {most:,} are read.")
     body = parse((folder / "model.yaml").read_bytes(), where)
     if (found := body.integer("format", 1, 1 << 31)) != FORMAT:
         raise ModelError(f"{where} has format {found}; this version reads format {FORMAT}.")
@@ -176,9 +193,11 @@ def check_outputs(outputs: tuple[str, ...], where: str) -> tuple[str, ...]:
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 over (name, SHA-256) of exactly the three files, and of a contract, by name: what the model is, wherever it lies."""
+    """SHA-256 over (name, SHA-256) of exactly the three files, then of a contract and a tokenizer, if there: what the model is,
+    wherever it lies.
+    """
     total = hashlib.sha256()
-    for name in (*FILES, *((CONTRACT,) if (folder / CONTRACT).is_file() else ())):
+    for name in (*FILES, *(name for name in (CONTRACT, TOKENIZER) if (folder / name).is_file())):
         with open(folder / name, "rb") as file:
             total.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()
@@ -188,7 +207,9 @@ def input_schema(inputs: dict[str, Column]) -> pa.Schema:
     return pa.schema([pa.field(name, pa.type_for_alias(c.dtype)) for name, c in inputs.items()])  # type: ignore[call-overload]
 
 
-def write(folder: str | Path, manifest: dict[str, Any], tensors: dict[str, torch.Tensor], golden: pa.Table) -> Path:
+def write(
+    folder: str | Path, manifest: dict[str, Any], tensors: dict[str, torch.Tensor], golden: pa.Table, tokenizer: bytes | None = None
+) -> Path:
     """Write a bundle. `manifest` holds the family's keys beside name, version, inputs and tolerance; each file appears whole."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -197,6 +218,8 @@ def write(folder: str | Path, manifest: dict[str, Any], tensors: dict[str, torch
     dense = {name: tensor.contiguous() for name, tensor in tensors.items()}
     _whole(folder / "weights.safetensors", lambda p: p.write_bytes(safetensors.torch.save(dense)))
     _whole(folder / "golden.parquet", lambda p: pq.write_table(golden, p, write_page_checksum=True))
+    if tokenizer is not None:
+        _whole(folder / TOKENIZER, lambda p: p.write_bytes(tokenizer))
     return folder
 
 
@@ -208,6 +231,10 @@ def describe_inputs(inputs: dict[str, Column]) -> list[dict[str, Any]]:
         row |= {k: v for k, v in (("min", column.min), ("max", column.max)) if v is not None}
         rows.append(row | ({"allowed": list(column.allowed)} if column.allowed is not None else {}))
     return rows
+
+
+def _expected(output: Output) -> pa.Field[Any]:
+    return pa.field(EXPECTED + output.name, pa.float32() if output.width == 1 else pa.list_(pa.float32(), output.width))
 
 
 def _whole(path: Path, fill: Any) -> None:

@@ -18,6 +18,7 @@ import torch
 from scoring import ops
 from scoring.models.arena import Arena, taken
 from scoring.models.buffers import Buffers, buffers, column
+from scoring.models.rowwise import RowWise
 from scoring.models.vocabulary import Codes, Vocabulary
 from scoring.watch.tally import Counted
 
@@ -53,7 +54,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Rows:
+class Rows(RowWise):
     """`numbers` float32 (rows, C): filled, clipped, centred, scaled. `slots` int32 (K, rows): 0 is the unknown slot.
     `counts` are those of the window that the rows are; a part of one has none.
     """
@@ -109,7 +110,7 @@ class _Read:
 
 
 @dataclass(frozen=True)
-class Packed:
+class Packed(RowWise):
     """A window on its way to a GPU, where `to` makes it Rows. In the arena: table; values and bitmap of each number; values,
     bitmap and lookup of each category.
     """
@@ -128,9 +129,6 @@ class Packed:
     def narrow(self, start: int, rows: int) -> Rows:
         """Decoded on the host: for windows that do not go over as a whole."""
         return self.to(CPU).narrow(start, rows)
-
-    def counted(self) -> dict[str, Counted]:
-        return {}
 
 
 class Encoder:

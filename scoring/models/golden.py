@@ -6,11 +6,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
+from scoring import columns
 from scoring.errors import ModelError
 from scoring.models import Model
 from scoring.models.bundle import EXPECTED, input_schema
+from scoring.types import Output
+
+TOKENS = 16_384  # scored at once of models whose cost is tokens
 
 
 def check_golden(model: Model, golden: pa.Table) -> None:
@@ -29,7 +34,7 @@ def check_golden(model: Model, golden: pa.Table) -> None:
     except Exception as error:  # a user's module may raise anything
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"Bundle {model.name} raised on its golden rows: {type(error).__name__}: {reason}.") from error
-    expected = np.column_stack([golden.column(EXPECTED + o).to_numpy() for o in model.outputs]).astype(np.float64)
+    expected = np.column_stack([_numbers(golden.column(EXPECTED + o.name), o.width) for o in model.outputs]).astype(np.float64)
     with np.errstate(invalid="ignore"):
         off = np.abs(found - expected) / np.maximum(1.0, np.abs(expected))
     off[np.isnan(off)] = np.inf
@@ -37,17 +42,15 @@ def check_golden(model: Model, golden: pa.Table) -> None:
     if off[row, place] > tolerance:
         raise ModelError(
             f"Bundle {model.name} {model.version} does not give its golden scores on {model.device}: row {row}, column "
-            f"{model.outputs[place]!r} is {found[row, place]:.9g}, expected {expected[row, place]:.9g}; "
+            f"{_named(model.outputs, int(place))} is {found[row, place]:.9g}, expected {expected[row, place]:.9g}; "
             f"difference {off[row, place]:.3g}, tolerance {tolerance:.3g}. The bundle was altered or does not fit this machine."
         )
 
 
 def scores(model: Model, table: pa.Table) -> np.ndarray[Any, Any]:
-    """Float32 (rows, outputs) of a table that has the declared types."""
-    batches = [b for b in table.to_batches() if b.num_rows]
-    with torch.inference_mode():
-        parts = [model.forward(model.encode(b).to(model.device)).cpu().numpy() for b in batches]
-    return np.concatenate(parts) if parts else np.empty((0, len(model.outputs)), np.float32)
+    """Float32 (rows, sum of widths) of a table that has the declared types."""
+    parts = [_scores(model, batch) for batch in table.to_batches() if batch.num_rows]
+    return np.concatenate(parts) if parts else np.empty((0, columns.width(model.outputs)), np.float32)
 
 
 def score_table(model: Model, table: pa.Table) -> pa.Table:
@@ -59,4 +62,34 @@ def score_table(model: Model, table: pa.Table) -> pa.Table:
         typed = table.select(schema.names).cast(schema)
     except pa.ArrowException as error:
         raise ModelError(f"Input columns do not have the declared types: {error}.") from None
-    return pa.table(dict(zip(model.outputs, scores(model, typed).T.copy(), strict=True)))
+    return pa.Table.from_arrays(columns.arrays(model.outputs, scores(model, typed)), schema=columns.schema(model.outputs))
+
+
+def _scores(model: Model, batch: pa.RecordBatch) -> np.ndarray[Any, Any]:
+    """In pieces where memory grows with what is in a row, not with rows."""
+    encoded = model.encode(batch).to(model.device)
+    at_once = encoded.rows if model.unit == "rows" else TOKENS
+    parts, start = [], 0
+    with torch.inference_mode():
+        while start < encoded.rows:
+            count = encoded.fit(start, at_once)
+            piece = encoded if count == encoded.rows else encoded.narrow(start, count)
+            parts.append(model.forward(piece).cpu().numpy())
+            start += count
+    found = np.concatenate(parts)
+    return found if encoded.order is None else found[encoded.order]
+
+
+def _numbers(column: pa.ChunkedArray[Any], width: int) -> np.ndarray[Any, Any]:
+    """Float32 (rows, width); null is NaN."""
+    flat: Any = column if width == 1 else pc.list_flatten(column)
+    return np.asarray(flat.to_numpy()).reshape(-1, width)
+
+
+def _named(outputs: tuple[Output, ...], place: int) -> str:
+    """The output that a number belongs to, and its position if that is a vector."""
+    for output in outputs:
+        if place < output.width:
+            return repr(output.name) if output.width == 1 else f"{output.name!r} at position {place}"
+        place -= output.width
+    raise AssertionError(f"No output has a number {place} places behind the last. This is a bug.")

@@ -15,6 +15,7 @@ import torch
 from scoring import ops
 from scoring.models.bundle import check_outputs
 from scoring.models.manifest import Fields
+from scoring.types import Output
 
 Kind = Literal["regression", "binary", "multiclass"]
 
@@ -88,6 +89,11 @@ def output_names(heads: tuple[Head, ...], where: str = "model.yaml") -> tuple[st
         return ("score",)
     names = (f"{h.name}_{c}" if c else h.name for h in heads for c in h.classes or ("",))
     return check_outputs(tuple(names), where)
+
+
+def outputs(heads: tuple[Head, ...]) -> tuple[Output, ...]:
+    """One for each name of `output_names`."""
+    return tuple(Output(name) for name in output_names(heads))
 
 
 def affine(heads: tuple[Head, ...]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,7 +12,7 @@ from scoring.errors import ConfigError, ModelError
 from scoring.models import Model
 from scoring.models.bundle import read
 from scoring.models.golden import check_golden
-from scoring.parts import part
+from scoring.parts import names, part
 
 
 def load(bundle: str | Path, device: str | torch.device = "cpu", module: str | None = None) -> Model:
@@ -31,7 +31,7 @@ def load(bundle: str | Path, device: str | torch.device = "cpu", module: str | N
     except ConfigError:
         family = None
     if not hasattr(family, "open_model"):
-        raise ModelError(f"Bundle {found.name}: there is no family {found.family!r}. Known: tabular, module.")
+        raise ModelError(f"Bundle {found.name}: there is no family {found.family!r}. Known: {', '.join(_families())}.")
     model: Model = family.open_model(found, torch.device(device), module)  # type: ignore[union-attr]
     golden = found.golden(model.outputs)
     try:
@@ -42,3 +42,8 @@ def load(bundle: str | Path, device: str | torch.device = "cpu", module: str | N
         ops.only_reference(str(error.__cause__))
         check_golden(model, golden)
     return model
+
+
+def _families() -> list[str]:
+    """The files of this room that can open a bundle."""
+    return [name for name in names("models") if hasattr(part("models", name), "open_model")]

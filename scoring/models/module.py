@@ -15,7 +15,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +28,8 @@ from scoring.models.buffers import column, missing, values
 from scoring.models.bundle import Bundle, check_outputs
 from scoring.models.golden import score_table
 from scoring.models.manifest import Fields
-from scoring.watch.tally import Counted
+from scoring.models.rowwise import RowWise
+from scoring.types import Output
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Argument:
 
 
 @dataclass(frozen=True)
-class Rows:
+class Rows(RowWise):
     """One tensor per keyword; rows lie along the first dimension."""
 
     tensors: tuple[torch.Tensor, ...]
@@ -57,9 +58,6 @@ class Rows:
     def to(self, device: torch.device) -> Rows:
         return Rows(tuple(t.to(device, non_blocking=True) for t in self.tensors))
 
-    def counted(self) -> dict[str, Counted]:
-        return {}
-
 
 def open_model(bundle: Bundle, device: torch.device, module: str | None) -> OwnModule:
     """Raises: ModelError: the class cannot be imported, or does not fit the bundle."""
@@ -68,7 +66,7 @@ def open_model(bundle: Bundle, device: torch.device, module: str | None) -> OwnM
     body = bundle.body
     arguments = _arguments(body, bundle)
     constructor = body.anything("constructor", {})
-    outputs = check_outputs(body.texts("outputs"), body.where)
+    outputs = tuple(Output(name) for name in check_outputs(body.texts("outputs"), body.where))
     block_rows = body.integer("block_rows", 16, 1 << 20, BLOCK_ROWS)
     body.done()
     net = _build(_find(module), Fields(constructor, f"{body.where}: constructor"), constructor, module)
@@ -80,11 +78,13 @@ def open_model(bundle: Bundle, device: torch.device, module: str | None) -> OwnM
 class OwnModule:
     """A Model around a user's module."""
 
+    unit: Literal["rows", "tokens"] = "rows"
+
     def __init__(
         self,
         bundle: Bundle,
         arguments: tuple[Argument, ...],
-        outputs: tuple[str, ...],
+        outputs: tuple[Output, ...],
         block_rows: int,
         net: nn.Module,
         device: torch.device,

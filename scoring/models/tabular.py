@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -83,11 +83,13 @@ def open_model(bundle: Bundle, device: torch.device, module: str | None) -> Tabu
 class Tabular:
     """A Model. On the CPU it computes in fixed blocks, and folds an MLP with small tables; else it is served as it is."""
 
+    unit: Literal["rows", "tokens"] = "rows"
+
     def __init__(self, bundle: Bundle, layout: Layout, vocabularies: list[Vocabulary], net: Net, device: torch.device) -> None:
         self.name, self.version, self.digest = bundle.name, bundle.version, bundle.digest
         self.inputs, self.tolerance, self.device = bundle.inputs, bundle.tolerance, device
         self.reentrant = True
-        self.outputs = head.output_names(layout.heads)
+        self.outputs = head.outputs(layout.heads)
         self._heads = head.Activation(layout.heads, device)
         self._encoder = layout.encoder(vocabularies)
         net = net.eval().requires_grad_(False)

@@ -12,7 +12,7 @@ import json
 import sys
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -20,6 +20,7 @@ from typing import Any, Self, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from scoring.respond.texts import clause
 from scoring.stores import Store
 from scoring.types import Counts, Receipt, RunRecord, Slice
 
@@ -37,7 +38,9 @@ class Meter:
         self._began = now
         self.counts = Counts()
         self.planned_rows = self.planned_slices = self.done_slices = 0
-        self._marks: deque[tuple[float, int]] = deque([(now, 0)])
+        self._work: Counter[str] = Counter()
+        self._busy_s = 0.0
+        self._marks: deque[tuple[float, int, int]] = deque([(now, 0, 0)])  # when, rows, tokens
 
     def planned(self, work: Slice) -> None:
         self.planned_rows += work.rows
@@ -46,17 +49,26 @@ class Meter:
     def finished(self, receipt: Receipt, now: float) -> None:
         if not self.done_slices:  # what came before the first slice was start-up, which says nothing of the rate
             self._began = now - sum(receipt.seconds.values())
-            self._marks = deque([(self._began, 0)])
+            self._marks = deque([(self._began, 0, 0)])
         self.counts += receipt.counts
         self.done_slices += 1
-        self._marks.append((now, self.counts.total))
+        self._work.update(receipt.work)
+        self._busy_s += sum(receipt.seconds.values())
+        self._marks.append((now, self.counts.total, self._work["tokens"]))
         while len(self._marks) > 2 and now - self._marks[0][0] > _WINDOW_S:
             self._marks.popleft()
 
     def rate(self) -> float:
         """Rows per second over the last minute."""
-        (t0, r0), (t1, r1) = self._marks[0], self._marks[-1]
-        return (r1 - r0) / (t1 - t0) if t1 > t0 else 0.0
+        return self._rate(1)
+
+    def token_rate(self) -> float:
+        """Tokens per second over the last minute; 0 where there are no texts."""
+        return self._rate(2)
+
+    def _rate(self, place: int) -> float:
+        first, last = self._marks[0], self._marks[-1]
+        return (last[place] - first[place]) / (last[0] - first[0]) if last[0] > first[0] else 0.0
 
     def eta_s(self) -> tuple[float, float] | None:
         """Seconds left, from and to: by the rate of the last minute and by that of the whole run."""
@@ -69,7 +81,9 @@ class Meter:
         """A line of a log."""
         if not self.done_slices:
             return f"starting: {self.planned_rows:,} rows in {self.planned_slices:,} slices planned so far"
-        return f"{self.counts.total:,} of {max(self.planned_rows, self.counts.total):,} rows, {self.outcomes()}"
+        texts = clause(self._work, self.token_rate(), self._busy_s)
+        rows = f"{self.counts.total:,} of {max(self.planned_rows, self.counts.total):,} rows, {self.outcomes()}"
+        return f"{rows}; {texts}" if texts else rows
 
     def outcomes(self) -> str:
         """Beside a bar, which shows the rest; fits into 80 columns with it."""
@@ -81,6 +95,7 @@ class Meter:
     def facts(self) -> dict[str, Any]:
         """As progress.json has them."""
         counts, eta = self.counts, self.eta_s()
+        texts = {"work": dict(self._work), "tokens_per_second": round(self.token_rate(), 1)} if self._work["tokens"] else {}
         return {
             "rows": {"done": counts.total, "planned": self.planned_rows},
             "scored": counts.scored,
@@ -89,6 +104,7 @@ class Meter:
             "slices": {"done": self.done_slices, "planned": self.planned_slices},
             "rows_per_second": round(self.rate(), 1),
             "eta_seconds": [round(s, 1) for s in eta] if eta else None,
+            **texts,
         }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from scoring.respond.manual import clean
+from scoring.respond.texts import clause
 from scoring.settings import WATCHED
 from scoring.types import Check, RunRecord
 
@@ -94,6 +95,8 @@ def _time(record: RunRecord) -> list[str]:
     devices = ", ".join(clean(device) for device in sorted(record.devices))
     rate, wall = record.rates["rows_per_second"], record.rates["wall_seconds"]
     lines = [f"rate: {rate:,.0f} rows/s, {wall:.1f} s in all", f"time: {stages}", f"device: {devices}; rows by route: {routes}"]
+    texts = clause(record.work, record.rates.get("tokens_per_second", 0.0), sum(record.stages.values()))
+    lines += [f"texts: {texts}"] if texts else []
     return lines + [f"note: {clean(note)}" for note in record.notes[:_SHOWN]]
 
 

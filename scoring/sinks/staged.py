@@ -17,12 +17,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scoring import columns
 from scoring.errors import ConfigError, StoreError
 from scoring.settings import Sink
 from scoring.sinks import keys as key_files
 from scoring.sinks.spool import Spool, storable
 from scoring.stores import Store, sha256_of
-from scoring.types import MARKS, BadFile, Findings, Receipt, Slice, StagedFile
+from scoring.types import MARKS, BadFile, Findings, Output, Receipt, Slice, StagedFile
 
 RECEIPT = "scoring.receipt"
 CONSTANTS = ("model_version", "run_id")
@@ -76,7 +77,7 @@ def forget(store: Store, run_id: str, slice_id: str) -> int:
 
 
 class StagedWriter:
-    """For one attempt; not thread-safe. `outputs` names the score columns, `sites` is told where we are (fault drills); `private`
+    """For one attempt; not thread-safe. `outputs` are what the model gives, `sites` is told where we are (fault drills); `private`
     keeps bad rows, which are as they came, from other users of the machine.
     """
 
@@ -88,7 +89,7 @@ class StagedWriter:
         attempt: str,
         sink: Sink,
         model_version: str,
-        outputs: Sequence[str],
+        outputs: Sequence[Output],
         sites: Callable[[str], None] = lambda site: None,
         private: bool = False,
     ) -> None:
@@ -99,16 +100,17 @@ class StagedWriter:
         self._rejects: dict[pa.Schema, Spool] = {}
 
     def scores(self, carried: pa.RecordBatch, outputs: np.ndarray[Any, np.dtype[np.float32]]) -> None:
-        """Append rows: carried columns as they are, then `outputs` (rows, heads), then what made them.
+        """Append rows: carried columns as they are, then `outputs` (rows, sum of widths), then what made them.
 
         Raises:
             ConfigError: a carried column has the name of an output, or a type that Parquet does not have. OSError: disk.
         """
         if not self._scores.open:
             refuse_clashes(carried.schema.names, self._outputs)
-        columns = [*carried.columns, *(pa.array(np.ascontiguousarray(outputs[:, n])) for n in range(len(self._outputs)))]
-        columns += [_constant(self._constants[name], len(outputs)) for name in CONSTANTS]
-        self._scores.write(pa.RecordBatch.from_arrays(columns, names=[*carried.schema.names, *self._outputs, *CONSTANTS]))
+        found = [*carried.columns, *columns.arrays(self._outputs, outputs)]
+        found += [_constant(self._constants[name], len(outputs)) for name in CONSTANTS]
+        names = [*carried.schema.names, *columns.schema(self._outputs).names, *CONSTANTS]
+        self._scores.write(pa.RecordBatch.from_arrays(found, names=names))
 
     def quarantine(
         self,
@@ -134,8 +136,8 @@ class StagedWriter:
             [self._run_id] * count,
         ]
         names = [name + "_" if name in _MARKS.names else name for name in raw.schema.names]
-        columns = [*raw.columns, *(pa.array(values, f.type) for values, f in zip(marks, _MARKS, strict=True))]
-        self._reject(pa.RecordBatch.from_arrays(columns, names=[*names, *_MARKS.names]))
+        found = [*raw.columns, *(pa.array(values, f.type) for values, f in zip(marks, _MARKS, strict=True))]
+        self._reject(pa.RecordBatch.from_arrays(found, names=[*names, *_MARKS.names]))
 
     def bad_file(self, bad: BadFile) -> None:
         """Name a file that was lost as a whole: one row that stands for `bad.rows`."""
@@ -225,13 +227,14 @@ class StagedWriter:
 
     def _empty(self) -> pa.RecordBatch:
         """No row was scored and no batch was seen: the columns that are known."""
-        columns = [pa.array([], pa.float32()) for _ in self._outputs] + [_constant("", 0) for _ in CONSTANTS]
-        return pa.RecordBatch.from_arrays(columns, names=[*self._outputs, *CONSTANTS])
+        nothing = np.empty((0, columns.width(self._outputs)), np.float32)
+        found = columns.arrays(self._outputs, nothing) + [_constant("", 0) for _ in CONSTANTS]
+        return pa.RecordBatch.from_arrays(found, names=[*columns.schema(self._outputs).names, *CONSTANTS])
 
 
-def refuse_clashes(carried: Sequence[str], outputs: Sequence[str]) -> None:
+def refuse_clashes(carried: Sequence[str], outputs: Sequence[Output]) -> None:
     """Raises: ConfigError: a carried column and an output column would have the same name."""
-    taken = sorted({*carried} & {*outputs, *CONSTANTS})
+    taken = sorted({*carried} & {*columns.schema(outputs).names, *CONSTANTS})
     if taken:
         raise ConfigError(f"source.carry names {', '.join(taken)}, which is also a column that scoring adds. Leave it out.")
 

@@ -13,7 +13,7 @@ def feed(budget: Budget, rate, memory: int | None = None, batches: int = 200) ->
         if memory and size > memory:
             assert budget.out_of_memory(size)
         else:
-            budget.observe(size, size / rate(size))
+            budget.observe(size, size / rate(size), full=True)
 
 
 @given(st.integers(10, 20))
@@ -39,5 +39,5 @@ def test_at_the_floor_nothing_smaller_can_be_tried():
 def test_tails_teach_nothing():
     budget = Budget(floor=1, ceiling=1 << 20, size=1024)
     for _ in range(50):
-        budget.observe(10, 1e-9)
+        budget.observe(10, 1e-9, full=False)
     assert (budget.size, budget.settled) == (1024, False)

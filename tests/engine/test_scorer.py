@@ -14,13 +14,15 @@ from scoring.engine.device import Device, SimulatedDevice
 from scoring.engine.faults import Faults
 from scoring.engine.scorer import LaneError, Scorer
 from scoring.kernels.frame import operator
+from scoring.models.rowwise import RowWise
 from scoring.settings import Fallback, Fault
+from scoring.types import Output
 
 CPU = torch.device("cpu")
 
 
 @dataclass
-class Rows:
+class Rows(RowWise):
     x: torch.Tensor
 
     @property
@@ -33,14 +35,12 @@ class Rows:
     def to(self, device):
         return self
 
-    def counted(self):
-        return {}
-
 
 class Doubling:
     """Scores 2x; raises on any batch that holds 13, and answers NaN for 7."""
 
-    outputs = ("score",)
+    outputs = (Output("score"),)
+    unit = "rows"
     device = CPU
     reentrant = True
 

@@ -29,7 +29,7 @@ from scoring.sinks.publish import Identity, published
 from scoring.sinks.reader import read_scores
 from scoring.sinks.staged import StagedWriter
 from scoring.stores import Store, open_store
-from scoring.types import Counts, Fragment, Partition, Receipt, RunRecord, Slice
+from scoring.types import Counts, Fragment, Output, Partition, Receipt, RunRecord, Slice
 
 DAY, NEXT = Partition("day=1", ()), Partition("day=2", ())
 
@@ -39,7 +39,7 @@ def work(n: int, key: str = DAY.key) -> Slice:
 
 
 def receipt(store: Store, one: Slice) -> Receipt:
-    writer = StagedWriter(store, "r", one, f"a-{one.id[:4]}", Sink(), "1", ["score"])
+    writer = StagedWriter(store, "r", one, f"a-{one.id[:4]}", Sink(), "1", [Output("score")])
     writer.scores(pa.record_batch({"id": [1, 2]}), np.zeros((2, 1), np.float32))
     return writer.commit(rows_in=2, counts=Counts(2))
 

@@ -21,7 +21,7 @@ from scoring.settings import Sink
 from scoring.sinks.publish import Identity, publish
 from scoring.sinks.staged import StagedWriter
 from scoring.stores import LocalStore
-from scoring.types import BadFile, Counts, Fragment, Slice
+from scoring.types import BadFile, Counts, Fragment, Output, Slice
 
 RULES = ("amount:range", "amount:type", "email:allowed", "n:null")
 CONFIG = "contract: {columns: {amount: {dtype: string}, n: {dtype: int64, pii: direct}, email: {dtype: string}}}\n"
@@ -36,7 +36,7 @@ def workspace(folder: Path, partitions: dict[str, list[Row]], config: str = CONF
         store.put(f"runs/{run}/run.json", b"{}")
         store.put(f"runs/{run}/config.yaml", config.encode())
         work = Slice(key, (Fragment(f"/in/{key}", "1", (0, 1), 0, len(rows), 1),))
-        writer = StagedWriter(store, run, work, "a", Sink(row_group_rows=3), "1", ["score"])
+        writer = StagedWriter(store, run, work, "a", Sink(row_group_rows=3), "1", [Output("score")])
         for place, (stage, reasons) in enumerate(rows):
             raw = pa.record_batch({"amount": ["12,5"], "n": [place], "email": [f"anna{place}@example.org"], "secret": ["hush"]})
             writer.quarantine(raw, f"/in/{key}/{place % 2}", np.array([place]), stage, [reasons])

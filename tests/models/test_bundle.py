@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from scoring.errors import ModelError
 from scoring.models.bundle import FILES, digest, read
 from scoring.models.load import load
+from scoring.types import Output
 
 
 def refused(bundle, words):
@@ -45,7 +46,7 @@ def edit_tensors(bundle, change):
 
 def test_a_good_bundle_loads_with_all_that_it_declares(bundle):
     model = load(bundle)
-    assert (model.name, model.version, model.outputs) == ("toy", "3", ("score",))
+    assert (model.name, model.version, model.outputs) == ("toy", "3", (Output("score"),))
     assert model.inputs["city"].dtype == "string"
     assert model.tolerance == {"gpu": 1e-3, "cpu": 1e-5}
     scores = model.score(rows(10))

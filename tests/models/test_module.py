@@ -14,6 +14,7 @@ from scoring.errors import ModelError
 from scoring.models.bundle import describe_inputs, write
 from scoring.models.load import load
 from scoring.settings import Column
+from scoring.types import Output
 
 CODE = """
     import torch
@@ -171,7 +172,7 @@ def test_one_output_may_come_as_a_vector(tmp_path):
     import pyarrow.parquet as pq
 
     pq.write_table(table, bundle / "golden.parquet")
-    assert load(bundle, module="their_nets.net:Flat").outputs == ("score",)
+    assert load(bundle, module="their_nets.net:Flat").outputs == (Output("score"),)
 
 
 @pytest.mark.parametrize(

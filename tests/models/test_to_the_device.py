@@ -58,7 +58,7 @@ def test_kernels_give_the_golden_scores(away, tmp_path, shape):
     model = away(folder)
     expected = bundles.read(folder).golden(model.outputs)
     found = golden.scores(model, expected.select(list(model.inputs)))
-    want = np.column_stack([expected.column(EXPECTED + name).to_numpy() for name in model.outputs])
+    want = np.column_stack([expected.column(EXPECTED + output.name).to_numpy() for output in model.outputs])
     np.testing.assert_allclose(found, want, atol=1e-5, rtol=1e-5)
     assert len(model.outputs) == sum(head.width for head in HEADS["several"])
 

@@ -17,7 +17,7 @@ from scoring.settings import Sink
 from scoring.sinks.publish import Identity, current, publish
 from scoring.sinks.staged import StagedWriter, find
 from scoring.stores import open_store
-from scoring.types import BadFile, Counts, Fragment, Slice
+from scoring.types import BadFile, Counts, Fragment, Output, Slice
 
 KEY, RUN, ROWS, BAD = "date=2026-01-01", "r-1", 40, 3
 IDENTITY = Identity(RUN, {"name": "m", "version": "7"}, {"model": "m1"}, "f" * 64)
@@ -35,7 +35,7 @@ SITES = (
 def stage(store, place, attempt, sites=lambda site: None, run=RUN, work=None):
     """Stage slice `place`: ids place*1000…, the first BAD of them quarantined; slice 2 also lost a file of 5 rows."""
     work = work or SLICES[place]
-    writer = StagedWriter(store, run, work, attempt, Sink(), "7", ["score"], sites)
+    writer = StagedWriter(store, run, work, attempt, Sink(), "7", [Output("score")], sites)
     try:
         ids = np.arange(ROWS, dtype=np.int64) + 1000 * place
         good, bad = ids[BAD:], ids[:BAD]

@@ -22,7 +22,7 @@ from scoring.sinks.reader import read_scores
 from scoring.sinks.staged import StagedWriter
 from scoring.stores import LocalStore
 from scoring.stores.objects import ObjectStore
-from scoring.types import Check, Counts, Fragment, Slice
+from scoring.types import Check, Counts, Fragment, Output, Slice
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def any_store(request, tmp_path):
 def staged(store, key, place, rows, identity=small_job.IDENTITY, carry="id"):
     """A staged slice of `rows` rows whose scores are its version's number."""
     work = Slice(key, (Fragment(f"/in/{place}", "1-1", (0, 1), 0, rows, 10),))
-    writer = StagedWriter(store, identity.run_id, work, f"a{place}", Sink(), "7", ["score"])
+    writer = StagedWriter(store, identity.run_id, work, f"a{place}", Sink(), "7", [Output("score")])
     if rows:
         writer.scores(pa.record_batch({carry: np.arange(rows) + 100 * place}), np.full((rows, 1), 0.5, np.float32))
     return writer.commit(rows_in=rows, counts=Counts(rows))

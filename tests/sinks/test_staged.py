@@ -17,8 +17,9 @@ from scoring.errors import ConfigError, StoreError
 from scoring.settings import Sink
 from scoring.sinks.staged import StagedWriter, find, finished, key_of
 from scoring.stores import LocalStore
-from scoring.types import BadFile, Counts, Fragment, Slice, StagedFile
+from scoring.types import BadFile, Counts, Fragment, Output, Slice, StagedFile
 
+PAIR = (Output("p"), Output("q"))
 WORK = Slice("date=1", (Fragment("/in/a.parquet", "1-1", (0, 1), 0, 10, 100),))
 CARRIED = {
     "seconds": pa.array([1, None, 3], pa.timestamp("ms", "UTC")),
@@ -45,7 +46,7 @@ def store(tmp_path):
     return LocalStore(str(tmp_path / "w"))
 
 
-def writer(store, attempt="a1", sink=Sink(), outputs=("score",), work=WORK, sites=lambda site: None):  # noqa: B008
+def writer(store, attempt="a1", sink=Sink(), outputs=(Output("score"),), work=WORK, sites=lambda site: None):  # noqa: B008
     return StagedWriter(store, "r-1", work, attempt, sink, "7", outputs, sites)
 
 
@@ -62,7 +63,7 @@ def values(column):
 @pytest.mark.parametrize("compression", ["none", "snappy", "zstd", "lz4"])
 def test_carried_columns_come_back_untouched(store, compression):
     batch = pa.record_batch(CARRIED)
-    one = writer(store, sink=Sink(compression=compression), outputs=("p", "q"))
+    one = writer(store, sink=Sink(compression=compression), outputs=PAIR)
     one.scores(batch, scores(3, 2))
     one.scores(batch.slice(1), scores(2, 2))
     receipt = one.commit(rows_in=5, counts=Counts(5))
@@ -163,7 +164,7 @@ def test_a_carried_column_may_not_hide_an_output(store, name):
 
 
 def test_no_rows_still_leave_a_file_with_columns(store):
-    receipt = writer(store, outputs=("p", "q")).commit(rows_in=0, counts=Counts())
+    receipt = writer(store, outputs=PAIR).commit(rows_in=0, counts=Counts())
     assert pq.read_schema(store.open_file(receipt.scores.key)).names == ["p", "q", "model_version", "run_id"]
     other = Slice("date=2", ())
     one = writer(store, work=other)
