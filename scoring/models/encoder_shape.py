@@ -28,8 +28,9 @@ MOST_PROJECTIONS = 16
 class Shape:
     """One encoder.
 
-    bert: norms after the residual, learned positions. modernbert: norms before, rotary positions, a gated MLP; layers 0, `global_every`,
-    2 * `global_every`, … see all tokens, the others `window` tokens to each side; `theta` is the rotary base of these and of those.
+    bert: norms after the residual, learned positions. modernbert: norms before, rotary positions, a gated MLP; layers 0,
+    `global_every`, 2 * `global_every`, … see all tokens, the others `window` tokens to each side (so 2 * window + 1 in all);
+    `theta` holds the rotary base of these and of those, 1 / theta ** (2 i / head_width) being computed in float32.
     """
 
     kind: Kind
@@ -108,7 +109,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Pooling:
-    """One vector (H,) of the last hidden state (T, H): its mean, its first row, or its maximum, over all tokens, special ones included."""
+    """One vector (H,) of the last hidden state (T, H): mean, first row or maximum over all tokens, special ones included."""
 
     kind: PoolingKind = "mean"
 
@@ -174,7 +175,7 @@ def vector_width(shape: Shape, projections: tuple[Projection, ...]) -> int:
 
 
 def tensors_of(shape: Shape, projections: tuple[Projection, ...], logits: int) -> Shapes:
-    """All tensors of weights.safetensors; `logits` of the classifier, 0 for an embedding. Norms of projections have biases always."""
+    """All tensors of weights.safetensors; `logits` of the classifier, 0: none. Norms of projections always have biases."""
     sizes: dict[str, tuple[int, ...]] = {}
     width = shape.hidden
     for k, one in enumerate(projections):

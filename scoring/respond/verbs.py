@@ -55,6 +55,12 @@ VERBS = {
     "contract check": Verb(
         "try a contract on data without scoring", places=("path",), words=("contract", "source"), file="contract_check"
     ),
+    "models import-text": Verb(
+        "make a text bundle of a Hugging Face or sentence-transformers folder",
+        ("path",),
+        ("out", "name", "version", "text", "query", "null", "overlong", "max_length", "store", "prompt", "task"),
+        file="import_text",
+    ),
     "demo-data": Verb("make the data and the model of the demo", words=("out", "rows", "seed"), file="demo"),
 }
 
