@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from scoring.errors import ModelError
 from scoring.models import heads as head
 from scoring.models.bundle import Bundle, check_outputs
-from scoring.models.encoder import Encoder, activate
+from scoring.models.encoder import STRIP, Encoder, activate
 from scoring.models.encoder_shape import (
     Pooling,
     Projection,
@@ -67,6 +67,10 @@ def open_model(bundle: Bundle, device: torch.device, module: str | None) -> Text
     if not path.is_file():
         raise ModelError(f"{bundle.folder} is not a bundle of the text family: tokenizer.json not found there.")
     tokeniser = Tokeniser(path, layout.text, layout.encoder.types > 1, torch.get_num_threads())
+    if tokeniser.vocabulary > layout.encoder.vocabulary:
+        raise ModelError(
+            f"{path} gives ids up to {tokeniser.vocabulary - 1:,}, but the encoder knows {layout.encoder.vocabulary:,} tokens."
+        )
     return Text(bundle, layout, tokeniser, tensors, device)
 
 
@@ -112,37 +116,46 @@ class Text:
         return score_table(self, table)
 
     def _compute(self, texts: Texts) -> torch.Tensor:
-        layout, cut = self._layout, len(texts.offsets) - 1 > texts.rows
+        layout, cut = self._layout, self._layout.text.overlong == "windows"
         last = not layout.projections and not cut
         vectors = self._encoder.vectors(texts.ids, texts.types, texts.offsets, layout.pooling, layout.unit and last)
         if cut:
             vectors = _together(vectors, texts.offsets, texts.first.to(self.device))
-        for k, one in enumerate(layout.projections):
+        if last and self._heads is None:
+            return vectors
+        rows = len(vectors)
+        vectors = self._finished(F.pad(vectors, (0, 0, 0, -rows % STRIP)))
+        return vectors[:rows]
+
+    def _finished(self, vectors: torch.Tensor) -> torch.Tensor:
+        """What comes after pooling, on whole strips of rows: then a row has the same bits in every batch, also after activations,
+        which may compute the last numbers of a vector otherwise.
+        """
+        for k, one in enumerate(self._layout.projections):
             vectors = self._projected(vectors, k, one)
         if self._heads is not None:
-            return self._heads.scores(self._strips(vectors, "classifier"))
-        return F.normalize(vectors) if layout.unit and not last else vectors
+            return self._heads.scores(self._linear(vectors, "classifier"))
+        return F.normalize(vectors) if self._layout.unit else vectors
 
     def _projected(self, vectors: torch.Tensor, k: int, one: Projection) -> torch.Tensor:
-        vectors = activate(one.activation, self._strips(vectors, f"projections.{k}"))
+        vectors = activate(one.activation, self._linear(vectors, f"projections.{k}"))
         if not one.norm:
             return vectors
         weight, bias = (self._tail[f"projections.{k}.norm.{part}"] for part in ("weight", "bias"))
         return F.layer_norm(vectors, vectors.shape[1:], weight, bias, self._layout.encoder.epsilon)
 
-    def _strips(self, vectors: torch.Tensor, name: str) -> torch.Tensor:
-        """A product whose rows and columns fill whole strips, so that a row has the same bits in every batch (see `blocks`)."""
+    def _linear(self, vectors: torch.Tensor, name: str) -> torch.Tensor:
         weight, bias = self._tail[f"{name}.weight"], self._tail.get(f"{name}.bias")
-        rows, columns = -len(vectors) % 16, -len(weight) % 16
-        padded = F.linear(F.pad(vectors, (0, 0, 0, rows)), F.pad(weight, (0, 0, 0, columns)))[: len(vectors), : len(weight)]
-        return padded.contiguous() if bias is None else padded + bias
+        product = F.linear(vectors, F.pad(weight, (0, 0, 0, -len(weight) % STRIP)))[:, : len(weight)]
+        return product.contiguous() if bias is None else product + bias
 
 
 def _together(vectors: torch.Tensor, offsets: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
     """The mean of the windows of each text, weighted by their tokens; float32 (items, H)."""
-    tokens = offsets.diff().to(torch.float32)[:, None]
-    total = torch.segment_reduce(torch.cat((vectors * tokens, tokens), 1), "sum", offsets=first, unsafe=True)
-    return total[:, :-1] / total[:, -1:]
+    tokens = offsets.diff().to(torch.float32)
+    total = torch.segment_reduce(tokens, "sum", offsets=first, unsafe=True)
+    share = tokens / total.repeat_interleave(first.diff(), output_size=len(tokens))
+    return torch.segment_reduce(vectors * share[:, None], "sum", offsets=first, unsafe=True)
 
 
 def read_layout(bundle: Bundle) -> Layout:

@@ -1,0 +1,128 @@
+"""Jobs over texts: killed and resumed, cut and shared out in any way, they publish the same bytes; real texts go through."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import foreign
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from chaos import Drivers, Published, staged, until
+from workload import DATA, Quiet, plain_job, score_bytes
+
+from scoring.jobs.arguments import Given
+from scoring.jobs.import_text import command
+from scoring.jobs.run import run
+from scoring.settings import Job, build
+from scoring.sinks.reader import read_scores
+
+WORDS = [
+    "the",
+    "quick",
+    "brown",
+    "fox",
+    "jumps",
+    "over",
+    "lazy",
+    "dog",
+    "and",
+    "runs",
+    "away",
+    "from",
+    "what",
+    "it",
+    "never",
+    "saw",
+]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("text")
+    foreign.sentence(foreign.bert(folder / "theirs"))
+    command(Given("models import-text", {"path": str(folder / "theirs"), "out": str(folder / "ours")}, frozenset()))
+    return folder / "ours"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty row groups in two days: lengths of all sizes, duplicates, nulls, bytes that are no text."""
+    folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(4)
+    for day in (1, 2):
+        texts = [" ".join(rng.choice(WORDS, n)) for n in rng.integers(0, 40, 1000)]
+        raw: list[bytes | None] = [text.encode() for text in texts]
+        raw[3::50], raw[7] = [None] * len(raw[3::50]), b"not \xff utf-8"
+        raw[100:200] = raw[:100]
+        lies: Any = pa.array(raw, pa.binary()).view(pa.string())
+        table = pa.table({"id": pa.array(range(1000)), "text": lies})
+        (folder / f"day=2026-01-0{day}").mkdir()
+        pq.write_table(table, folder / f"day=2026-01-0{day}/f.parquet", row_group_size=50)
+    return folder
+
+
+def job(workspace: Path, source: Path, bundle: Path, **changes: Any) -> dict[str, Any]:
+    given = plain_job(workspace, source, bundle, **changes)
+    given["source"]["carry"] = ["id"]
+    return given | {"contract": {}}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data: Path, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Published:
+    workspace = tmp_path_factory.mktemp("undisturbed")
+    record = run(build(Job, job(workspace, data, bundle)), "", Quiet())
+    assert record.rows == {"in": 2000, "scored": 1996, "quarantined": 4, "suppressed": 0}
+    assert record.work["texts"] == 1996
+    assert record.work["unique_texts"] < 1900
+    assert record.work["tokens"] > 0
+    return Published.of(workspace)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_in_the_middle(seed: int, data: Path, bundle: Path, undisturbed: Published, tmp_path: Path) -> None:
+    rng = Random(seed)
+    with Drivers(tmp_path / "log") as drivers:
+
+        def strike(pid: int, ended: Any) -> None:
+            wanted = rng.randrange(2, 30)
+            until(lambda: staged(tmp_path / "ws") >= wanted or ended(), "the moment to kill the driver")
+            if not ended():
+                os.kill(pid, 9)
+
+        given = job(tmp_path / "ws", data, bundle)
+        assert drivers.run(given, strike) in (0, -9), drivers.said()
+        assert drivers.run(given) == 0, drivers.said()
+    Published.of(tmp_path / "ws").same_as(undisturbed)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"engine__window_rows": 7}, {"source__slice_rows": 100_000}, {"engine__batch": {"budget": 64}}]
+)
+def test_any_cut_gives_the_same_bytes(
+    changes: dict[str, Any], data: Path, bundle: Path, undisturbed: Published, tmp_path: Path
+) -> None:
+    run(build(Job, job(tmp_path, data, bundle, **changes)), "", Quiet())
+    assert score_bytes(tmp_path) == undisturbed.scores
+
+
+def test_lanes_of_ray_give_the_same_bytes(cluster: Any, data: Path, bundle: Path, undisturbed: Published, tmp_path: Path) -> None:
+    given = job(tmp_path, data, bundle, engine__kind="ray", engine__address=cluster.address, engine__lanes=2)
+    run(build(Job, given), "", Quiet())
+    assert score_bytes(tmp_path) == undisturbed.scores
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="the real data are not here")
+def test_real_tweets_from_csv(bundle: Path, tmp_path: Path) -> None:
+    """Emoji, newlines within quotes, ids beyond 2^53."""
+    (tmp_path / "tweets.csv").write_bytes(gzip.decompress((DATA / "text/fight_tweets/tweets.csv.gz").read_bytes()))
+    given = job(tmp_path / "ws", tmp_path / "tweets.csv", bundle)
+    given["source"] = {"kind": "csv", "path": str(tmp_path / "tweets.csv"), "carry": ["id"]}
+    record = run(build(Job, given), "", Quiet())
+    assert record.rows["in"] == record.rows["scored"] == 12_118
+    vectors = np.stack(read_scores(str(tmp_path / "ws")).collect()["embedding"].to_numpy())
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
