@@ -72,13 +72,13 @@ def _arrays(output: Output, part: Matrix) -> list[pa.Array[Any]]:
         return [pa.array(np.ascontiguousarray(part[:, 0]))]
     if output.store == "int8":
         values, scales = _quantised(part)
-        return [_vectors(values, output.width), pa.array(scales)]
-    with np.errstate(over="ignore"):  # infinity is what float16 has for it
-        return [_vectors(np.ascontiguousarray(part, np.dtype(output.store)), output.width)]
+        return [_vectors(pa.array(values.reshape(-1)), output), pa.array(scales)]
+    numbers = pa.array(np.ascontiguousarray(part).reshape(-1))
+    return [_vectors(numbers.cast(pa.float16()) if output.store == "float16" else numbers, output)]
 
 
-def _vectors(values: np.ndarray[Any, Any], size: int) -> pa.Array[Any]:
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), size)
+def _vectors(numbers: pa.Array[Any], output: Output) -> pa.Array[Any]:
+    return pa.FixedSizeListArray.from_arrays(numbers, output.width)
 
 
 def _quantised(part: Matrix) -> tuple[np.ndarray[Any, np.dtype[np.int8]], Matrix]:

@@ -1,8 +1,8 @@
 """One Parquet file in the making: row groups are written as they fill, and the file is complete only after `close`.
 
 pyarrow publishes a valid, shorter file when an error closes its writer; a spool has a name that nobody reads, so that is harmless.
-Numbers are written plain (a dictionary of scores or ids is thrown away at its size limit, after it was paid for), text with a
-dictionary, page checksums always.
+Numbers are written plain (a dictionary of scores or ids is thrown away at its size limit, after it was paid for); text with a
+dictionary, and vectors of int8, which Parquet would write in four bytes a number; page checksums always.
 """
 
 from __future__ import annotations
@@ -73,13 +73,16 @@ class Spool:
 
     def _begin(self, schema: pa.Schema) -> pq.ParquetWriter:
         shown = pa.schema([f.with_type(pa.string()) if f.name in self._plain else f for f in schema])
-        texts = [f.name for f in schema if _is_text(f.type)]
+        coded = [f.name for f in schema if _is_text(f.type)]
+        coded += [
+            f"{f.name}.list.element" for f in schema if pa.types.is_fixed_size_list(f.type) and f.type.value_type == pa.int8()
+        ]
         try:
             writer = pq.ParquetWriter(
                 self._path,
                 schema,
                 compression=self._sink.compression,
-                use_dictionary=texts or False,  # type: ignore[arg-type]  # the stub knows no list of columns
+                use_dictionary=coded or False,  # type: ignore[arg-type]  # the stub knows no list of columns
                 write_page_checksum=True,
                 store_schema=False,
             )

@@ -1,5 +1,6 @@
 """What flows: receipts survive JSON, slices are named by their content alone, counts add up."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -53,6 +54,7 @@ def receipts(draw):
         tuple(draw(st.lists(words, max_size=2))),
         draw(st.none() | staged),
         draw(st.dictionaries(words, st.builds(Absence, numbers, words), max_size=2)),
+        work=draw(st.dictionaries(words, numbers, max_size=3)),
     )
 
 
@@ -60,6 +62,13 @@ def receipts(draw):
 def test_a_receipt_survives_json(receipt):
     assert Receipt.from_json(receipt.to_json()) == receipt
     assert Receipt.from_json(receipt.to_json().encode()).to_json() == receipt.to_json()
+
+
+@given(receipts())
+def test_a_receipt_from_before_there_were_texts_tells_of_no_work(receipt):
+    told = json.loads(receipt.to_json())
+    del told["work"]
+    assert Receipt.from_json(json.dumps(told)) == replace(receipt, work={})
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '"receipt"', "null", '{"counts": {}, "bad_files": []}'])
@@ -128,8 +137,6 @@ def test_a_partition_is_what_its_files_are_in_any_order(found, random):
 
 
 def test_a_run_record_is_json_with_the_promised_names():
-    import json
-
     part = PartitionRecord("date=2026-01-01", "held", {"in": 1}, (Check("n", "s", "fail", "error", "0", "1"),), 0)
     record = RunRecord("r", "held", {"in": 1}, (part,), {"rows_per_second": 1.0}, {}, {}, {}, {})
     told = json.loads(record.to_json())

@@ -66,6 +66,20 @@ def test_the_digest_is_of_the_three_files_and_of_nothing_else(bundle, tmp_path):
         (bundle / name).write_bytes(content)
 
 
+def test_a_tokenizer_is_part_of_what_the_model_is(bundle):
+    before, place = digest(bundle), bundle / "tokenizer.json"
+    with pytest.raises(ModelError, match=r"tokenizer.json is not there, and the tabular family needs it"):
+        read(bundle).tokenizer()
+    place.write_bytes(b"{}")
+    with_one = digest(bundle)
+    place.write_bytes(b"{ }")
+    assert len({before, with_one, read(bundle).digest}) == 3
+    assert read(bundle).tokenizer() == b"{ }"
+    with open(place, "wb") as file:
+        file.truncate((64 << 20) + 1)
+    refused(bundle, "tokenizer.json has 67,108,865 bytes; at most 67,108,864 are read")
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_missing_file_is_named(bundle, name):
     (bundle / name).unlink()
@@ -135,7 +149,7 @@ def put(*path):
         (put("family", "os.path"), "'os.path' is not the name of a family"),
         (put("family", "../evil"), "is not the name of a family"),
         (put("family", "train"), "there is no family 'train'"),
-        (put("family", "forest9"), "there is no family 'forest9'"),
+        (put("family", "forest9"), "there is no family 'forest9'. Known: module, tabular"),
         (put("version", 3), "'version' must be a non-empty text"),
         (put("tolerance", {"cpu": 1e-5}), "tolerance: 'gpu' is missing"),
         (put("tolerance", "cpu", float("nan")), "'cpu' must be a finite number"),

@@ -4,6 +4,7 @@ import io
 import json
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -185,3 +186,23 @@ def test_a_store_that_never_answers_slows_nothing_but_the_end_and_that_for_a_set
     assert time.monotonic() - told_at < 3.0
     assert told_at - began < 10
     store.free.set()
+
+
+WORK = {"texts": 100, "unique_texts": 90, "tokens": 1_232_000, "tokens_saved": 168_000, "truncated": 1_214, "windows": 90}
+WORK |= {"padding_avoided": 1_292_308, "tokenise_us": 260_000}
+
+
+def test_a_line_tells_of_texts_where_there_are_any():
+    meter = Meter(0.0)
+    meter.planned(work(100))
+    meter.finished(replace(receipt(Counts(100, 0, 0), 20.0), work=WORK), 40.0)
+    assert meter.sentence().endswith(
+        "; 1.2 M tokens (61,600 tokens/s), tokenising 1.3%, padding avoided 48%, duplicates saved 12%, 1,214 truncated"
+    )
+    assert "tokens" not in meter.outcomes()
+    assert meter.facts()["work"] == WORK
+    assert meter.facts()["tokens_per_second"] == 61_600
+    other = Meter(0.0)
+    other.finished(receipt(Counts(100, 0, 0)), 1.0)
+    assert "token" not in other.sentence()
+    assert not {"work", "tokens_per_second"} & other.facts().keys()

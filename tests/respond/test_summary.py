@@ -137,3 +137,14 @@ def test_whom_a_rule_costs_is_said():
     told = summary.render(account(warned={"b:range": 7}, costs=(Cost("a:null", 120, "group", "b", 0.7, 0.1),)), "w")
     assert "warned, and scored: 7  b:range" in told
     assert "whom it costs: 70% of the rows that a:null lost have group = b, of all rows 10%" in told
+
+
+def test_texts_have_a_line_of_their_own_and_tables_none():
+    work = {"tokens": 900, "tokens_saved": 100, "tokenise_us": 500_000}
+    told = account(
+        work=work,
+        stages={"score": 8.0, "read": 2.0},
+        rates={"rows_per_second": 5.0, "wall_seconds": 2.0, "tokens_per_second": 450.0},
+    )
+    assert "texts: 900 tokens (450 tokens/s), tokenising 5.0%, duplicates saved 10%" in summary.render(told, "w").splitlines()
+    assert "texts" not in summary.render(account(), "w")

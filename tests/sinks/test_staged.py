@@ -173,6 +173,79 @@ def test_no_rows_still_leave_a_file_with_columns(store):
     assert pq.read_schema(store.open_file(receipt.scores.key)).field("id").type == pa.int32()
 
 
+vectors = st.lists(st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=3, max_size=3), max_size=20)
+
+
+def staged_vectors(folder, rows, kind, batches=2):
+    """What is read back of rows of a vector of `kind` with a score to each side; and the file."""
+    store = LocalStore(str(folder))
+    one = writer(store, outputs=(Output("p"), Output("v", 3, kind), Output("q")))
+    matrix = np.array(rows, np.float32).reshape(-1, 3)
+    matrix = np.column_stack([np.full(len(matrix), 1.0), matrix, np.full(len(matrix), 2.0)]).astype(np.float32)
+    for part in np.array_split(matrix, batches):
+        one.scores(pa.record_batch({"id": np.arange(len(part))}), part)
+    receipt = one.commit(rows_in=len(matrix), counts=Counts(len(matrix)))
+    file = pq.ParquetFile(store.open_file(receipt.scores.key), page_checksum_verification=True)
+    found = file.read()
+    assert found["p"].to_pylist() == [1.0] * len(matrix)
+    assert found["q"].to_pylist() == [2.0] * len(matrix)
+    return found, matrix[:, 1:4].astype(np.float64), file
+
+
+@given(vectors)
+def test_float32_vectors_come_back_as_they_are(tmp_path_factory, rows):
+    found, wanted, _ = staged_vectors(tmp_path_factory.mktemp("w"), rows, "float32")
+    assert found.schema.field("v").type == pa.list_(pa.float32(), 3)
+    assert np.array_equal(np.array(found["v"].to_pylist()).reshape(-1, 3), wanted)
+
+
+@given(st.lists(st.lists(st.floats(-65_519, 65_519, width=32), min_size=3, max_size=3), max_size=20))
+def test_float16_vectors_are_the_nearest_halves(tmp_path_factory, rows):
+    found, wanted, _ = staged_vectors(tmp_path_factory.mktemp("w"), rows, "float16")
+    assert found.schema.field("v").type == pa.list_(pa.float16(), 3)
+    values = np.array(found["v"].to_pylist(), np.float64).reshape(-1, 3)
+    assert np.array_equal(values, wanted.astype(np.float16).astype(np.float64))
+
+
+@given(vectors)
+def test_int8_vectors_are_within_half_a_step(tmp_path_factory, rows):
+    found, wanted, _ = staged_vectors(tmp_path_factory.mktemp("w"), rows, "int8")
+    assert found.column_names == ["id", "p", "v", "v_scale", "q", "model_version", "run_id"]
+    assert [found.schema.field(name).type for name in ("v", "v_scale")] == [pa.list_(pa.int8(), 3), pa.float32()]
+    values, scale = np.array(found["v"].to_pylist(), np.float64).reshape(-1, 3), np.array(found["v_scale"].to_pylist())
+    most = np.abs(wanted).max(axis=1, initial=0.0)
+    assert (scale[most == 0] == 1.0).all()
+    plain = most >= 1e-35  # smaller numbers have no scale that float32 holds exactly
+    assert np.allclose(scale[plain], most[plain] / 127, rtol=1e-6)
+    off = np.abs(values * scale[:, None] - wanted)
+    assert (off[plain] <= scale[plain, None] * (0.5 + 1e-4)).all()
+    assert (off[~plain] <= 1e-35).all()
+
+
+def test_int8_vectors_take_a_byte_a_number(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(4_000, 3)).astype(np.float32)
+    _, _, file = staged_vectors(tmp_path, rows, "int8")
+    places = {file.metadata.schema.column(n).path: n for n in range(len(file.metadata.schema))}
+    chunk = file.metadata.row_group(0).column(places["v.list.element"])
+    assert chunk.total_uncompressed_size < 1.6 * rows.size  # with the levels that lists have
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16", "int8"])
+def test_no_rows_have_the_columns_of_vectors(tmp_path, kind):
+    with_batches, _, _ = staged_vectors(tmp_path / "a", [], kind)
+    store = LocalStore(str(tmp_path / "b"))
+    receipt = writer(store, outputs=(Output("p"), Output("v", 3, kind), Output("q"))).commit(rows_in=0, counts=Counts())
+    schema = pq.read_schema(store.open_file(receipt.scores.key))
+    assert [*schema] == [*with_batches.schema.remove(0)]
+    assert with_batches.num_rows == 0
+
+
+def test_the_scale_of_a_vector_is_a_column_too(store):
+    with pytest.raises(ConfigError, match="names v_scale"):
+        writer(store, outputs=(Output("v", 3, "int8"),)).scores(pa.record_batch({"v_scale": [1]}), scores(1, 3))
+    writer(store, "a2", outputs=(Output("v", 3),)).scores(pa.record_batch({"v_scale": [1]}), scores(1, 3))
+
+
 def test_what_was_not_written_cannot_be_counted(store):
     one = writer(store)
     one.scores(pa.record_batch({"id": [1, 2]}), scores(2))
