@@ -26,11 +26,14 @@ _EXACT = 2.0**53  # floats beyond may stand for another integer than was written
 
 @dataclass(frozen=True)
 class Converted:
-    """`values` has the declared type and is null where a fault is. Masks are None when nothing is at fault."""
+    """`values` has the declared type and is null where a fault is. Masks are None when nothing is at fault; `no_text` is where a
+    text is not UTF-8.
+    """
 
     values: Array
     wrong_type: Mask | None = None
     out_of_range: Mask | None = None
+    no_text: Mask | None = None
 
 
 def convert(values: Array, target: pa.DataType, coerce: bool) -> Converted:
@@ -39,9 +42,11 @@ def convert(values: Array, target: pa.DataType, coerce: bool) -> Converted:
     if kind == target:
         return Converted(values)
     if _is_text(kind) and pa.types.is_string(target):
-        return _castable(values, target)
-    if _is_text(kind):
-        return _from_text(values.cast(pa.string()), target) if coerce else _nothing(values, target)
+        done = _castable(values, target)
+        return Converted(done.values, no_text=done.wrong_type)
+    if _is_text(kind) and coerce:
+        texts = _castable(values, pa.string())
+        return _also(_from_text(texts.values, target), texts.wrong_type)
     if _is_number(kind) and pa.types.is_floating(target):
         return _to_float(values, target)
     if pa.types.is_integer(target) and pa.types.is_integer(kind):
@@ -60,8 +65,10 @@ def mask_of(array: Array) -> Mask:
 
 
 def _is_text(kind: pa.DataType) -> bool:
+    """Bytes are texts of which nobody knows yet whether they are UTF-8."""
     types = pa.types
-    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind) or types.is_binary(kind)
+    plain = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    return plain or types.is_binary(kind) or types.is_large_binary(kind)
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -17,7 +17,7 @@ from scoring.settings import Contract
 
 SCHEMA = ("schema:missing", "schema:extra", "schema:widened")
 DATASET = ("total", "unique", "min_rows", "max_rows", "freshness", *SCHEMA)
-OF_COLUMNS = ("null", "type", "range", "nan", "finite", "allowed", "pattern")
+OF_COLUMNS = ("null", "type", "utf8", "range", "nan", "finite", "allowed", "pattern")
 
 
 def combined(*contracts: Contract) -> Contract:

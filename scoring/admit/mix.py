@@ -80,4 +80,8 @@ def _values(column: Array) -> dict[str, int]:
     """Rows by value as text. Beyond the bound, as many as show that there are too many."""
     counted = pc.value_counts(column)
     counts = zip(counted.field(0)[: MOST_VALUES + 1].to_pylist(), counted.field(1)[: MOST_VALUES + 1].to_pylist(), strict=True)
-    return {"(null)" if value is None else str(value): n or 0 for value, n in counts}
+    return {_shown(value): n or 0 for value, n in counts}
+
+
+def _shown(value: Any) -> str:
+    return "(null)" if value is None else value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)

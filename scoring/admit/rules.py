@@ -1,7 +1,7 @@
 """The contract, compiled, and a batch held to it: good rows in declared types, bad rows with every reason they have.
 
-Reasons read "column:rule" with the rules null, type, range, nan, finite, allowed and pattern, or "rule:name" for rules across
-columns. The verdict on a row depends on that row alone, never on the batch it came in. Columns that are not declared are not
+Reasons read "column:rule" with the rules null, type, utf8, range, nan, finite, allowed and pattern, or "rule:name" for rules
+across columns. The verdict on a row depends on that row alone, never on the batch it came in. Columns that are not declared are not
 judged. A rule of level warn counts the rows that break it and lets them pass; where there is no value to score, it is an error all
 the same.
 """
@@ -215,6 +215,8 @@ def _judge_values(values: Array, rule: Rule, coerce: bool) -> Judged:
     faulty: list[tuple[str, Mask, Level]] = []
     if done.wrong_type is not None:
         faulty.append(("type", done.wrong_type, "error"))
+    if done.no_text is not None:
+        faulty.append(("utf8", done.no_text, "error"))
     if done.out_of_range is not None:
         faulty.append(("range", done.out_of_range, "error"))
     broken, reach = faults(done.values, rule.bounds)

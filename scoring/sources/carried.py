@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from scoring.errors import ConfigError
 from scoring.sources.discover import decode_part
+from scoring.sources.windows import stored
 from scoring.types import File, Partition, Slice
 
 _NEAR = 3  # names that a mistake is held against
@@ -45,7 +46,7 @@ class Carried:
         self._told = self._told and fields is not None
         if fields is None or self.known:
             return
-        found = {name: _storage(fields.field(name).type) for name in self._wanted if fields.get_field_index(name) >= 0}
+        found = {name: stored(fields.field(name).type) for name in self._wanted if fields.get_field_index(name) >= 0}
         self._types = found | self._types
         if rows != 0:
             self._first = self._first if self._seen else (file.path, fields.names)
@@ -103,8 +104,3 @@ def with_absent(batch: pa.RecordBatch, carry: tuple[str, ...], absent: pa.Schema
         elif name in absent.names:
             columns[name] = pa.nulls(batch.num_rows, absent.field(name).type)
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns)) if columns else batch.select([])
-
-
-def _storage(kind: pa.DataType) -> pa.DataType:
-    """As the rows are read: extension types come as their storage."""
-    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind

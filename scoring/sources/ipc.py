@@ -15,7 +15,7 @@ from scoring.settings import Source
 from scoring.sources import Footer, Window
 from scoring.sources.guard import translated, unchanged
 from scoring.sources.ipc_lengths import lengths
-from scoring.sources.windows import chosen, describe, ignored, windows
+from scoring.sources.windows import chosen, describe, ignored, judged_only, windows
 from scoring.types import File, Fragment
 
 SUFFIXES = (".arrow", ".arrows", ".feather", ".ipc")
@@ -50,7 +50,8 @@ def read(fragment: Fragment, columns: Sequence[str] | None, window_rows: int, se
         names = chosen(schema.names, columns)
         source.seek(0)
         batches = opener(source, [schema.get_field_index(name) for name in names], fragment)[1]
-        yield from windows(batches, names, window_rows, fragment, ignored(schema.names, names))
+        extra, judged = ignored(schema.names, names), judged_only(columns, settings.carry)
+        yield from windows(batches, names, window_rows, fragment, extra, judged)
 
 
 def _file_batches(source: pa.NativeFile, fields: list[int] | None, fragment: Fragment) -> _Opened:

@@ -16,7 +16,7 @@ from scoring.errors import SourceError
 from scoring.settings import Source
 from scoring.sources import Footer, Window
 from scoring.sources.guard import translated, unchanged
-from scoring.sources.windows import chosen, describe, ignored, windows
+from scoring.sources.windows import chosen, describe, ignored, judged_only, windows
 from scoring.types import File, Fragment
 
 SUFFIXES = (".parquet", ".parq", ".pq")
@@ -61,7 +61,8 @@ def read(fragment: Fragment, columns: Sequence[str] | None, window_rows: int, se
             page_checksum_verification=True,
         ) as file:
             batches = _batches(file, groups, names, window_rows)
-            yield from windows(batches, names, window_rows, fragment, ignored(schema.names, names))
+            extra, judged = ignored(schema.names, names), judged_only(columns, settings.carry)
+            yield from windows(batches, names, window_rows, fragment, extra, judged)
 
 
 def _batches(file: pq.ParquetFile, groups: range, names: list[str], window_rows: int) -> Iterator[pa.RecordBatch]:

@@ -50,6 +50,16 @@ def test_binary_kinds_give_the_rows_back_columns_pruned(tmp_path: Path, kind: st
     assert all(w.batch.num_rows <= 7 for w in pruned)
 
 
+@pytest.mark.parametrize("values", [["a", None, "of more than twelve bytes"], [b"a", None, b"\xff of more than twelve bytes"]])
+def test_views_come_as_values_so_that_rows_can_be_taken(tmp_path: Path, values: list[Any]) -> None:
+    """As Polars writes texts to Arrow files."""
+    kind, plain = (pa.string_view(), pa.large_string()) if values[0] == "a" else (pa.binary_view(), pa.large_binary())
+    feather.write_feather(pa.table({"v": pa.array(values, kind)}), str(tmp_path / "a.arrow"), compression="uncompressed")
+    found = windows("ipc", tmp_path / "a.arrow")[0].batch
+    assert found.schema.field("v").type == plain
+    assert found.take(pa.array([2, 0, 1])).column("v").to_pylist() == [values[2], values[0], None]
+
+
 def test_row_groups_of_one_file_in_two_slices_keep_their_places(tmp_path: Path) -> None:
     pq.write_table(TABLE, tmp_path / "a.parquet", row_group_size=15)
     feather.write_feather(TABLE, tmp_path / "a.arrow", chunksize=15)
