@@ -123,6 +123,7 @@ def test_an_import_is_the_same_each_time_and_the_tokenizer_is_as_it_was(tmp_path
         (["out={out}", "max_length=0"], 78, "max_length=0 cannot be"),
         (["out={out}", "store=int4"], 78, "store=int4 is not known"),
         (["out={out}", "query={query}"], 78, "query=… makes pairs"),
+        (["out={out}", "text={text}\udcff"], 78, "bytes that are not UTF-8"),
         (["out=/proc/nothing/here"], 78, "cannot be written"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else None,

@@ -7,7 +7,7 @@ import foreign
 import pytest
 import safetensors.torch
 import torch
-from tokenizers import normalizers, processors
+from tokenizers import Tokenizer, models, normalizers, processors
 
 from scoring.errors import ConfigError, ModelError
 from scoring.models.encoder_shape import Shape
@@ -106,8 +106,9 @@ def test_configurations_of_modernbert(change, said, tmp_path):
         ("[" * 100_000, "is not JSON"),
         (" " * (4 << 20) + "{}", "at most 4,194,304 are read"),
         ("\udcff", "is not JSON"),
+        ('{"a": "\\ud800"}', "is not JSON"),
     ],
-    ids=["cut", "list", "nan", "deep", "large", "bytes"],
+    ids=["cut", "list", "nan", "deep", "large", "bytes", "half"],
 )
 def test_files_that_are_no_configuration(text, said, tmp_path):
     foreign.bert(tmp_path)
@@ -261,7 +262,11 @@ def test_prompts(tmp_path):
     assert "has no prompt 'b'; there is 'a'" in refused(folder, Asked(prompt="b"))
     assert "'include_prompt' of its Pooling is false" in refused(folder, Asked(prompt="a"))
     assert read_model(str(folder), Asked()).text.templates == ("{text}",)
-    for change, said in (({"prompts": {"a": 1}}, "'prompts' must be"), ({"model_type": "SparseEncoder"}, '"SparseEncoder"')):
+    for change, said in (
+        ({"prompts": {"a": 1}}, "'prompts' must be"),
+        ({"default_prompt_name": []}, "must be a text"),
+        ({"model_type": "SparseEncoder"}, '"SparseEncoder"'),
+    ):
         foreign.write(folder / "config_sentence_transformers.json", change)
         assert said in refused(folder)
 
@@ -288,8 +293,11 @@ def test_tokenizers(tmp_path):
     made.post_processor = processors.ByteLevel()
     foreign.add_tokenizer(folder, made, **(anew | {"do_lower_case": False}))
     assert "adds no special tokens" in refused(folder)
+    made = Tokenizer(models.WordLevel({"a": 0}, unk_token="[UNK]"))
+    made.save(str(folder / "tokenizer.json"))
+    assert "cannot be used as a tokenizer" in refused(folder)
     (folder / "tokenizer.json").write_text("{}")
-    assert "cannot be read as a tokenizer" in refused(folder)
+    assert "cannot be used as a tokenizer" in refused(folder)
 
 
 def test_a_tokenizer_that_knows_more_tokens_than_the_model(tmp_path):
@@ -313,6 +321,7 @@ def test_pairs_whose_token_types_depend_on_who_reads(tmp_path):
         ({"id2label": {"0": "a", "1": ""}}, "'id2label' must be"),
         ({"id2label": {"0": "a", "1": "a"}}, "the output column 'label_a' is there twice"),
         ({"num_labels": 4}, "'num_labels' is 4"),
+        ({"sentence_transformers": {"activation_fn": []}}, "'activation_fn' is []"),
         ({"problem_type": "ranking"}, "'problem_type' is \"ranking\""),
         ({"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Tanh"}}, "'activation_fn' is"),
         ({"sbert_ce_default_activation_function": "own.Swirl"}, "'activation_fn' is \"own.Swirl\""),

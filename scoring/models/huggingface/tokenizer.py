@@ -14,6 +14,7 @@ from scoring.models.huggingface.folder import Folder, keys_of, refuse
 from scoring.models.manifest import Fields
 
 CONFIG = "tokenizer_config.json"
+_UNKNOWN = "\U0010fffd"  # of no script: a tokenizer that cannot say "unknown" fails here and not at a row
 _USUAL = {"bert": "BertTokenizer", "roberta": "RobertaTokenizer", "distilbert": "DistilBertTokenizer"}  # where no class is named
 _WORDPIECE = ("BertTokenizer", "DistilBertTokenizer")
 _NORMALISER = (  # keys of tokenizer_config.json, of the normalizer, and what is meant where nothing is said
@@ -51,13 +52,14 @@ def read_tokenizer(folder: Folder, kind: str, vocabulary: int, pairs: bool, lowe
     content, where = folder.bytes(TOKENIZER, TOKENIZER_MAX_BYTES), str(folder.file(TOKENIZER))
     try:
         opened, data = Tokenizer.from_buffer(content), json.loads(content)
+        tried = opened.encode(_UNKNOWN, _UNKNOWN if pairs else None).ids
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of Rust does not derive from Exception
-        raise ModelError(f"{where} cannot be read as a tokenizer: {told(error)}.") from None
+        raise ModelError(f"{where} cannot be used as a tokenizer: {told(error)}.") from None
     if not all(opened.num_special_tokens_to_add(pair) for pair in {False, pairs}):
         raise ModelError(f"{where} adds no special tokens; its post_processor must add those that the model was trained with.")
-    if (largest := max(opened.get_vocab(with_added_tokens=True).values(), default=0)) >= vocabulary:
+    if (largest := max(*opened.get_vocab(with_added_tokens=True).values(), *tried)) >= vocabulary:
         raise ModelError(f"{where} has token ids up to {largest:,}, but the model embeds {vocabulary:,} tokens (vocab_size).")
     if lower and not _lowers(data.get("normalizer") or {}):
         raise ModelError(
