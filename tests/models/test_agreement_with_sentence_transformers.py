@@ -83,7 +83,7 @@ def test_prompts(default, tmp_path):
 def test_cross_encoders(activation, key, tmp_path):
     said = {"sentence_transformers": {"activation_fn": activation}} if key == "new" else {}
     said |= {"sbert_ce_default_activation_function": activation} if key == "old" else {}
-    foreign.bert(tmp_path, foreign.ONE_LABEL, **(said if activation else {}))
+    foreign.bert(tmp_path, foreign.ONE_LABEL, problem_type="regression", **(said if activation else {}))
     found, rows, scores = ours(tmp_path, Asked(query="{query}"))
     model = library.CrossEncoder(str(tmp_path), device="cpu", local_files_only=True, max_length=found.text.max_length)
     pairs = [(row["query"] or "", row["text"] or "") for row in rows.to_pylist()]
