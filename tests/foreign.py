@@ -76,7 +76,7 @@ def bert(folder, config=None, tensors=None, **changes):
     write(folder / "config.json", config)
     all_of_them = bert_tensors(config) | (tensors or {})
     safetensors.torch.save_file({k: v for k, v in all_of_them.items() if v is not None}, folder / "model.safetensors")
-    add_tokenizer(folder, wordpiece(), pad_token="[PAD]", model_max_length=64)
+    add_tokenizer(folder, wordpiece(), tokenizer_class="BertTokenizer", pad_token="[PAD]", model_max_length=64)
     return folder
 
 

@@ -33,12 +33,15 @@ class Written:
 def command(given: Given) -> tuple[Written, int]:
     """Raises: ModelError: the folder holds no model that is supported. ConfigError: `out` is there already, or a word cannot be."""
     path, out = given.needed("path"), given.needed("out")
+    for word, own in given.words.items():
+        if any("\ud800" <= c <= "\udfff" for c in own) and word not in ("path", "out"):
+            raise ConfigError(f"{word}=… is no text: it has bytes that are not UTF-8.")
     if Path(out).exists() and (not Path(out).is_dir() or any(Path(out).iterdir())):
         raise ConfigError(f"{out} is there already; name another folder with out=….")
     said = {word: value for word in _WORDS if (value := given.get(word))}
     longest = given.number("max_length", 0) if given.get("max_length") is not None else None
     found = read_model(path, Asked(max_length=longest, **said))
-    name = given.get("name") or Path(path).resolve().name
+    name = given.get("name") or Path(path).resolve().name.encode(errors="replace").decode()
     version = given.get("version") or "1"
     try:
         folder = _write(out, name, version, found)

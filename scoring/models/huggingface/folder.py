@@ -52,7 +52,9 @@ class Folder:
     def json(self, name: str) -> Any:
         """Raises: ModelError: as `bytes`, or it is no JSON."""
         try:
-            return json.loads(self.bytes(name, MAX_JSON_BYTES), parse_constant=_no_number)
+            data = json.loads(self.bytes(name, MAX_JSON_BYTES), parse_constant=_no_number)
+            json.dumps(data, ensure_ascii=False).encode()  # halves of surrogate pairs can be escaped, and are no text
+            return data
         except (ValueError, RecursionError) as error:
             reason = " ".join(str(error).split()).rstrip(".")[:200]
             raise ModelError(f"{self.file(name)} is not JSON: {reason}.") from None

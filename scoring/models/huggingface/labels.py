@@ -72,6 +72,6 @@ def _activation(read: Read) -> str | None:
     old: Any = read.keys.anything("sbert_ce_default_activation_function", None)
     if (name := own.anything("activation_fn", old)) is None:
         return None
-    if name not in _ACTIVATIONS:
+    if not isinstance(name, str) or name not in _ACTIVATIONS:
         raise refuse(read.where, "activation_fn", name, f"{' and '.join(_ACTIVATIONS)} are")
     return _ACTIVATIONS[name]

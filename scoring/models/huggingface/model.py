@@ -80,8 +80,8 @@ def read_model(path: str, asked: Asked) -> Imported:
     task = _task(folder, modules, read, asked)
     prompt = _prompt(folder, modules, asked, task)
     said, lower = read_sentence(modules.transformer)
-    tokenizer = read_tokenizer(modules.transformer, read.shape.vocabulary, bool(asked.query), lower)
-    inputs, text = _text(asked, prompt, _longest(read, asked.max_length, said or tokenizer.longest))
+    tokenizer = read_tokenizer(modules.transformer, read.tensors, read.shape.vocabulary, bool(asked.query), lower)
+    inputs, text = _text(asked, prompt, _longest(read, asked.max_length, said or tokenizer.longest), tokenizer.special)
     heads = read_heads(read, bool(asked.query)) if task == "classification" else ()
     shape, tensors = _types(read.shape, read_weights(read, task, sum(h.width for h in heads)), tokenizer.types)
     if heads:
@@ -128,7 +128,7 @@ def _longest(read: Read, asked: int | None, said: int | None) -> int:
     return asked or min(said or most, most)
 
 
-def _text(asked: Asked, prompt: str, longest: int) -> tuple[dict[str, Column], TextInput]:
+def _text(asked: Asked, prompt: str, longest: int, special: int) -> tuple[dict[str, Column], TextInput]:
     doubled = prompt.replace("{", "{{").replace("}", "}}")
     templates = (asked.query, asked.text) if asked.query else (doubled + asked.text,)
     for template in (asked.query or "{query}", asked.text):
@@ -137,7 +137,9 @@ def _text(asked: Asked, prompt: str, longest: int) -> tuple[dict[str, Column], T
                 raise ConfigError(f"The template {template!r} names no column; write {{name}} where a column is to stand.")
         except ValueError as error:
             raise ConfigError(f"The template {template!r} {error}.") from None
-    stride = min(STRIDE, longest // 4) if asked.overlong == "windows" else 0
+    if longest <= special:
+        raise ConfigError(f"max_length={longest} leaves no room for text beside {special} special tokens.")
+    stride = min(STRIDE, (longest - special) // 4) if asked.overlong == "windows" else 0
     text = TextInput(templates, longest, cast(Any, asked.overlong), stride, cast(Any, asked.null))
     return {name: Column("string", asked.null == "empty") for name in text.columns}, text
 

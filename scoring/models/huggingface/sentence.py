@@ -130,6 +130,8 @@ def read_prompt(folder: Folder, asked: str) -> str:
     name = asked or keys.anything("default_prompt_name", None)
     if name is None:
         return ""
+    if not isinstance(name, str):
+        keys.wrong("default_prompt_name", "a text", name)
     if name not in prompts:
         raise ModelError(f"{keys.where} has no prompt {name!r}; there is {', '.join(map(repr, sorted(prompts))) or 'none'}.")
     return str(prompts[name])
