@@ -22,7 +22,7 @@ from spine_data import repeated, write_data, write_model
 SMALL, LARGE = 1_000_000, 20_000_000
 
 
-def peak_mb(data: Path, bundle: Path, workspace: Path, rows: int) -> float:
+def peak_mb(data: Path, bundle: Path, workspace: Path, rows: int, slice_rows: int = 500_000) -> float:
     """Score about `rows` rows in one lane in this process; peak resident memory in MB."""
     from scoring.engine.lane import LaneSpec, build
     from scoring.settings import Job, Source
@@ -31,7 +31,7 @@ def peak_mb(data: Path, bundle: Path, workspace: Path, rows: int) -> float:
     from scoring.types import Receipt
 
     shutil.rmtree(workspace, ignore_errors=True)
-    source = Source("parquet", str(data), carry=("id",), duplicates="keep")
+    source = Source("parquet", str(data), carry=("id",), slice_rows=slice_rows, duplicates="keep")
     job = Job(str(workspace), source, ModelSettings(str(bundle)))
     lane, done = build(LaneSpec(job, "memory", 1), "cpu"), 0
     for partition in discover.partitions(source, parquet.SUFFIXES):

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 ROOT = Path(__file__).parents[1]
-ROWS = {"short": 4_096, "mixed": 1_600, "long": 320}
+ROWS = {"short": 3_072, "mixed": 1_200, "long": 240}
 GROUPS = 16  # row groups: what two lanes share out between them
 
 

@@ -150,6 +150,14 @@ def kernel_failed(error: BaseException | None) -> bool:
     return isinstance(error, import_module("scoring.kernels.frame.operator").KernelError)
 
 
+def kernels_given_up(error: BaseException | None) -> bool:
+    """If this is the first kernel to fail in this process, torch computes from now on. Returns whether to try again."""
+    if not kernel_failed(error) or why_reference():
+        return False
+    only_reference(str(error))
+    return True
+
+
 def kernel_error(message: str) -> Exception:
     """An error of that kind."""
     found: Exception = import_module("scoring.kernels.frame.operator").KernelError(message)

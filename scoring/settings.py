@@ -137,7 +137,7 @@ class Engine:
     kind: Literal["ray", "inline"] = "ray"
     lanes: AtLeastOne | None = None  # None: one per GPU, or one per CPU share
     in_flight: AtLeastOne = 2  # slices handed to a lane at once
-    window_rows: AtLeastOne = 65_536  # rows read, admitted and encoded together
+    window_rows: AtLeastOne = 65_536  # rows read, admitted and encoded together; fewer where outputs are vectors
     address: str = "local"
     batch: Batch = Batch()
     fallback: Fallback = Fallback()

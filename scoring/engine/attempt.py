@@ -19,6 +19,7 @@ from scoring import columns
 from scoring.admit.noted import Noted
 from scoring.admit.privacy import Privacy
 from scoring.admit.rules import Admitted, MissingColumns, Rules, admit, raw_rows
+from scoring.columns import width
 from scoring.engine.faults import Faults
 from scoring.engine.pipeline import Pipeline
 from scoring.engine.scorer import Scored, Scorer
@@ -32,6 +33,8 @@ from scoring.sources.carried import decoded, with_absent
 from scoring.types import Absence, BadFile, Counts, Fragment, Receipt, Stage
 from scoring.watch.plan import Plan
 from scoring.watch.tally import Tally
+
+_WINDOW_NUMBERS = 1 << 22  # that a window's outputs may have: vectors exist some five times on their way into a file
 
 
 class Broken(Exception):  # noqa: N818 - it names what was found, and never leaves the engine
@@ -113,7 +116,7 @@ class Attempt:
             raise
 
     def _read(self, fragments: tuple[Fragment, ...], faults: Faults) -> Iterator[tuple[Fragment, Window]]:
-        given, rows = self._job.source, self._job.engine.window_rows
+        given, rows = self._job.source, min(self._job.engine.window_rows, max(1, _WINDOW_NUMBERS // width(self._model.outputs)))
         source = replace(given, carry=tuple(name for name in given.carry if name not in self._privacy.treated))
         read = part("sources", source.kind).read
         for fragment in fragments:

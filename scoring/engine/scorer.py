@@ -116,8 +116,9 @@ class Scorer:
         try:
             out = self.device.forward(batch)
         except Exception as error:
-            if fate(error) == "kernel" and not ops.why_reference():
-                self._without_kernels(str(error))
+            if ops.kernels_given_up(error):
+                with self._lock:
+                    self._notes.append(f"torch in place of kernels: {error}")
                 return self._batch(batch, start, answers, retried, full)
             return self._fell(error, batch, start, answers)
         with self._lock:
@@ -138,11 +139,6 @@ class Scorer:
             return False
         self._bisect(batch, start, answers)
         return False
-
-    def _without_kernels(self, why: str) -> None:
-        ops.only_reference(why)
-        with self._lock:
-            self._notes.append(f"torch in place of kernels: {why}")
 
     def _smaller(self, cost: int) -> bool:
         with self._lock:

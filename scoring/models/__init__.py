@@ -1,7 +1,7 @@
 """A bundle on disk as a function on tensors. One file per family; nothing here knows slices, lanes or files of rows.
 
 No code comes from a bundle: weights are safetensors, the rest is YAML and Parquet, and the family (or, for `module`, the user's
-config) says which class is built. Runs with torch, numpy and pyarrow alone.
+config) says which class is built. Runs with torch, numpy and pyarrow alone; texts take tokenizers, too.
 """
 
 from collections.abc import Mapping

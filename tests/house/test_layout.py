@@ -33,6 +33,7 @@ DOORS = {  # who may import a library; a name that ends with / is a folder
     "obstore": ("scoring/stores/",),
     "rich": ("scoring/respond/",),
     "scipy": ("scoring/watch/",),
+    "tokenizers": ("scoring/models/",),
 }
 NO_NAMES = {"utils", "util", "helpers", "helper", "common", "core", "base", "manager", "misc", "shared"}
 FILES = sorted(p for top in ("scoring", "kernels") for p in (ROOT / top).rglob("*.py"))
