@@ -104,12 +104,12 @@ class Bundle:
         path = self.folder / CONTRACT
         return plain(path.read_bytes(), str(path)) if path.is_file() else {}
 
-    def tokenizer(self) -> bytes:
-        """tokenizer.json as it is. Raises: ModelError: there is none."""
+    def tokenizer(self) -> Path:
+        """Where tokenizer.json lies. Raises: ModelError: there is none."""
         path = self.folder / TOKENIZER
         if not path.is_file():
             raise ModelError(f"Bundle {self.name}: {path} is not there, and the {self.family} family needs it.")
-        return path.read_bytes()
+        return path
 
     def golden(self, outputs: tuple[Output, ...]) -> pa.Table:
         """Golden inputs of the declared types and columns `expected.<output>`: float32, or fixed-size lists of it for vectors.

@@ -63,9 +63,7 @@ def open_model(bundle: Bundle, device: torch.device, module: str | None) -> Text
     layout = read_layout(bundle)
     logits = sum(h.width for h in layout.heads)
     tensors = bundle.tensors(tensors_of(layout.encoder, layout.projections, logits))
-    path = bundle.folder / "tokenizer.json"
-    if not path.is_file():
-        raise ModelError(f"{bundle.folder} is not a bundle of the text family: tokenizer.json not found there.")
+    path = bundle.tokenizer()
     tokeniser = Tokeniser(path, layout.text, layout.encoder.types > 1, torch.get_num_threads())
     if tokeniser.vocabulary > layout.encoder.vocabulary:
         raise ModelError(

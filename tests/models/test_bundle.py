@@ -74,7 +74,7 @@ def test_a_tokenizer_is_part_of_what_the_model_is(bundle):
     with_one = digest(bundle)
     place.write_bytes(b"{ }")
     assert len({before, with_one, read(bundle).digest}) == 3
-    assert read(bundle).tokenizer() == b"{ }"
+    assert read(bundle).tokenizer().read_bytes() == b"{ }"
     with open(place, "wb") as file:
         file.truncate((64 << 20) + 1)
     refused(bundle, "tokenizer.json has 67,108,865 bytes; at most 67,108,864 are read")

@@ -33,5 +33,5 @@ def test_groups_are_those_of_the_job_and_the_default_is_shown():
 
 
 def test_all_verbs_are_listed():
-    assert [line[10:24].strip() for line in usage().splitlines()[1:-1]] == list(VERBS)
+    assert [line[10:28].strip() for line in usage().splitlines()[1:-1]] == list(VERBS)
     assert manual("verify") == f"scoring verify: {VERBS['verify'].said}\n  scoring verify workspace=…"
