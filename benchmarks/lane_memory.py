@@ -57,15 +57,21 @@ def main() -> None:
     if given.one:
         print(peak_mb(data, bundle, given.folder / "memory", given.one))
         return
-    peaks: dict[int, list[float]] = {SMALL: [], LARGE: []}
-    for _ in range(given.rounds):
+    command = [sys.executable, __file__, "--folder", str(given.folder)]
+    compare(command, SMALL, LARGE, given.rounds, "lane peak memory, 20 M / 1 M rows")
+
+
+def compare(command: list[str], small: int, large: int, rounds: int, name: str) -> None:
+    """Let `command --one ROWS` print the peak of a process of its own, in turn for both numbers of rows; compare the medians."""
+    peaks: dict[int, list[float]] = {small: [], large: []}
+    for _ in range(rounds):
         for rows, found in peaks.items():
-            command = [sys.executable, __file__, "--folder", str(given.folder), "--one", str(rows)]
-            found.append(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]))
+            done = subprocess.run([*command, "--one", str(rows)], capture_output=True, text=True, check=True)
+            found.append(float(done.stdout.split()[-1]))
             print(f"{rows:>12,} rows: peak {found[-1]:,.0f} MB", flush=True)
-    small, large = (round(statistics.median(peaks[rows]), 1) for rows in (SMALL, LARGE))
-    row = {"name": "lane peak memory, 20 M / 1 M rows", "ours": large, "theirs": small, "ratio": round(large / small, 3)}
-    print(json.dumps(row | {"unit": "MB", "n": given.rounds}))
+    theirs, ours = (round(statistics.median(found), 1) for found in peaks.values())
+    row = {"name": name, "ours": ours, "theirs": theirs, "ratio": round(ours / theirs, 3)}
+    print(json.dumps(row | {"unit": "MB", "n": rounds}))
 
 
 if __name__ == "__main__":

@@ -9,15 +9,12 @@ million rows take a minute. The last line is one JSON object; `ratio` should be 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-import subprocess
 import sys
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from lane_memory import peak_mb
+from lane_memory import compare, peak_mb
 from text_data import ROOT, texts, write_model
 
 SMALL, LARGE, DIFFERENT = 10_000, 1_000_000, 250
@@ -44,15 +41,8 @@ def main() -> None:
     if given.one:
         print(peak_mb(data, bundle, given.folder / "memory", given.one, SMALL))
         return
-    peaks: dict[int, list[float]] = {SMALL: [], LARGE: []}
-    for _ in range(given.rounds):
-        for rows, found in peaks.items():
-            command = [sys.executable, __file__, "--folder", str(given.folder), "--data", str(given.data), "--one", str(rows)]
-            found.append(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]))
-            print(f"{rows:>12,} texts: peak {found[-1]:,.0f} MB", flush=True)
-    small, large = (round(statistics.median(peaks[rows]), 1) for rows in (SMALL, LARGE))
-    row = {"name": "lane peak memory, 1 M / 10,000 texts", "ours": large, "theirs": small, "ratio": round(large / small, 3)}
-    print(json.dumps(row | {"unit": "MB", "n": given.rounds}))
+    command = [sys.executable, __file__, "--folder", str(given.folder), "--data", str(given.data)]
+    compare(command, SMALL, LARGE, given.rounds, "lane peak memory, 1 M / 10,000 texts")
 
 
 if __name__ == "__main__":

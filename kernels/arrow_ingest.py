@@ -73,7 +73,7 @@ def reference(
         if values.dtype == dtype == torch.float32:
             _scale(values, rule, out)
         else:
-            wide = torch.float32 if kinds[c] == FLOAT32 and dtype != torch.float64 else torch.float64
+            wide = _precision(kinds[c], dtype)
             out.copy_(_scale(values.to(wide), rule, torch.empty_like(values, dtype=wide)))
         if mask is not None:
             _put(out, mask, fills[c])
@@ -100,7 +100,12 @@ def _filled(kinds: list[int], rules: torch.Tensor, dtype: torch.dtype) -> list[f
         ((torch.clamp(fill.to(t), low.to(t), high.to(t)) - mean.to(t)) * inverse.to(t)).to(dtype).tolist()
         for t in (torch.float32, torch.float64)
     )
-    return [narrow[c] if kind == FLOAT32 and dtype != torch.float64 else wide[c] for c, kind in enumerate(kinds)]
+    return [(narrow if _precision(kind, dtype) == torch.float32 else wide)[c] for c, kind in enumerate(kinds)]
+
+
+def _precision(kind: int, dtype: torch.dtype) -> torch.dtype:
+    """In which a column is computed."""
+    return torch.float32 if kind == FLOAT32 and dtype != torch.float64 else torch.float64
 
 
 def _put(out: torch.Tensor, mask: torch.Tensor, filled: float) -> None:

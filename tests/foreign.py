@@ -12,6 +12,7 @@ CORPUS = [
     "Ein längerer Satz über Äpfel, Öl und Übermut. Où est la bibliothèque? El niño comió una manzana.",
     "быстрая коричневая лиса прыгает через ленивую собаку 0123456789 word words a b c d e f g",
 ]
+WORDS = CORPUS[0].split()
 BERT = {
     "architectures": ["BertModel"],
     "model_type": "bert",

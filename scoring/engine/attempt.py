@@ -19,7 +19,6 @@ from scoring import columns
 from scoring.admit.noted import Noted
 from scoring.admit.privacy import Privacy
 from scoring.admit.rules import Admitted, MissingColumns, Rules, admit, raw_rows
-from scoring.columns import width
 from scoring.engine.faults import Faults
 from scoring.engine.pipeline import Pipeline
 from scoring.engine.scorer import Scored, Scorer
@@ -116,7 +115,10 @@ class Attempt:
             raise
 
     def _read(self, fragments: tuple[Fragment, ...], faults: Faults) -> Iterator[tuple[Fragment, Window]]:
-        given, rows = self._job.source, min(self._job.engine.window_rows, max(1, _WINDOW_NUMBERS // width(self._model.outputs)))
+        given, rows = (
+            self._job.source,
+            min(self._job.engine.window_rows, max(1, _WINDOW_NUMBERS // columns.width(self._model.outputs))),
+        )
         source = replace(given, carry=tuple(name for name in given.carry if name not in self._privacy.treated))
         read = part("sources", source.kind).read
         for fragment in fragments:

@@ -73,9 +73,9 @@ class Device:
 
 
 class SimulatedDevice(Device):
-    route: Route = "gpu"
-
     """`limit`: a batch that costs more, in the model's units, does not fit; 0: any fits."""
+
+    route: Route = "gpu"
 
     def __init__(self, model: Model, faults: Faults, limit: int) -> None:
         super().__init__(model, faults)

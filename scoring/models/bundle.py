@@ -32,7 +32,7 @@ FILES = ("golden.parquet", "model.yaml", "weights.safetensors")
 EXPECTED = "expected."  # golden columns named so hold the expected outputs
 GOLDEN_MAX_ROWS = 10_000
 GOLDEN_MAX_BYTES = 64 << 20
-TOKENIZER_MAX_BYTES = 64 << 20
+TOKENIZER_MAX_BYTES = 64 << 20  # the largest vocabularies in use, of 256,000 pieces, take half of it
 ROUTES = ("gpu", "cpu")
 _UNSAFE = (
     ".pkl",

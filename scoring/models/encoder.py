@@ -14,6 +14,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 
 from scoring import ops
 from scoring.models.encoder_shape import Pooling, Shape
+from scoring.models.plain_encoder import ACTIVATE
 
 STRIP = 16  # products are given a multiple of so many rows: MKL takes another kernel, with other bits, for a last strip of 1 to 3
 
@@ -22,7 +23,7 @@ class Encoder:
     """Weights of an encoder on `device` in `dtype`; norms compute in float32 within. Without state: threads may share it."""
 
     def __init__(self, shape: Shape, tensors: Mapping[str, torch.Tensor], device: torch.device, dtype: torch.dtype) -> None:
-        self._shape, self._dtype = shape, dtype
+        self._shape, self._dtype, self._activate = shape, dtype, ACTIVATE[shape.activation]
         names = shape.tensors()
         self._weights = {name: tensors[name].to(device, dtype) for name in names}
         if shape.kind == "bert":  # added once, before the first rounding
@@ -101,22 +102,6 @@ class Encoder:
         if residual is None:
             return F.layer_norm(x, x.shape[1:], weight, bias, self._shape.epsilon), x
         return ops.add_norm()(x, residual, weight, bias, self._shape.epsilon, keep_sum)
-
-    def _activate(self, x: torch.Tensor) -> torch.Tensor:
-        return activate(self._shape.activation, x)
-
-
-def activate(name: str, x: torch.Tensor) -> torch.Tensor:
-    """An activation by the name that a bundle gives it; gelu is the exact one."""
-    match name:
-        case "gelu":
-            return F.gelu(x)
-        case "gelu_tanh":
-            return F.gelu(x, approximate="tanh")
-        case "none":
-            return x
-    found: torch.Tensor = {"relu": torch.relu, "silu": F.silu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}[name](x)
-    return found
 
 
 def _rotary(shape: Shape, theta: float, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -11,11 +12,12 @@ import torch
 
 from scoring import columns
 from scoring.errors import ModelError
-from scoring.models import Model
+from scoring.models import Encoded, Model
 from scoring.models.bundle import EXPECTED, input_schema
 from scoring.types import Output
 
 TOKENS = 16_384  # scored at once of models whose cost is tokens
+Some = TypeVar("Some", bound=Encoded)
 
 
 def check_golden(model: Model, golden: pa.Table) -> None:
@@ -69,15 +71,18 @@ def _scores(model: Model, batch: pa.RecordBatch) -> np.ndarray[Any, Any]:
     """In pieces where memory grows with what is in a row, not with rows."""
     encoded = model.encode(batch).to(model.device)
     at_once = encoded.rows if model.unit == "rows" else TOKENS
-    parts, start = [], 0
     with torch.inference_mode():
-        while start < encoded.rows:
-            count = encoded.fit(start, at_once)
-            piece = encoded if count == encoded.rows else encoded.narrow(start, count)
-            parts.append(model.forward(piece).cpu().numpy())
-            start += count
-    found = np.concatenate(parts)
+        found = np.concatenate([model.forward(piece).cpu().numpy() for piece in pieces(encoded, at_once)])
     return found if encoded.order is None else found[encoded.order]
+
+
+def pieces(encoded: Some, budget: int) -> Iterator[Some]:
+    """All items in order, as many at a time as `budget` allows."""
+    start = 0
+    while start < encoded.rows:
+        count = encoded.fit(start, budget)
+        yield encoded if count == encoded.rows else cast(Some, encoded.narrow(start, count))
+        start += count
 
 
 def _numbers(column: pa.ChunkedArray[Any], width: int) -> np.ndarray[Any, Any]:

@@ -14,11 +14,14 @@ from typing import Literal
 import pyarrow as pa
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
+from torch import nn
 
+from scoring import columns
 from scoring.errors import ModelError
 from scoring.models import heads as head
+from scoring.models.blocks import widen
 from scoring.models.bundle import Bundle, check_outputs
-from scoring.models.encoder import STRIP, Encoder, activate
+from scoring.models.encoder import STRIP, Encoder
 from scoring.models.encoder_shape import (
     Pooling,
     Projection,
@@ -29,8 +32,9 @@ from scoring.models.encoder_shape import (
     tensors_of,
     vector_width,
 )
-from scoring.models.golden import score_table
+from scoring.models.golden import pieces, score_table
 from scoring.models.manifest import Fields
+from scoring.models.plain_encoder import ACTIVATE
 from scoring.models.templates import TextInput, read_text
 from scoring.models.texts import Texts
 from scoring.models.tokenise import Tokeniser
@@ -87,7 +91,10 @@ class Text:
         self._layout, self._tokeniser = layout, tokeniser
         dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
         self._encoder = Encoder(layout.encoder, tensors, device, dtype)
-        self._tail = {k: v.to(device) for k, v in tensors.items() if k.startswith(("projections.", "classifier."))}
+        tail = [*(f"projections.{k}" for k in range(len(layout.projections))), *(["classifier"] if layout.heads else [])]
+        self._tail = {name: _dense(name, tensors, device) for name in tail}
+        norms = (f"projections.{k}.norm" for k, one in enumerate(layout.projections) if one.norm)
+        self._norms = {name: [tensors[f"{name}.{part}"].to(device) for part in ("weight", "bias")] for name in norms}
         self._heads = head.Activation(layout.heads, device) if layout.heads else None
 
     def count(self, edges: Mapping[str, tuple[float, ...]]) -> frozenset[str]:
@@ -102,12 +109,8 @@ class Text:
         with torch.inference_mode():
             if self.device.type != "cpu":
                 return self._compute(encoded)
-            parts, start = [], 0
-            while start < encoded.rows:
-                count = encoded.fit(start, PACK_TOKENS)
-                parts.append(self._compute(encoded.narrow(start, count)))
-                start += count
-            return torch.cat(parts) if parts else torch.empty((0, sum(o.width for o in self.outputs)))
+            parts = [self._compute(piece) for piece in pieces(encoded, PACK_TOKENS)]
+            return torch.cat(parts) if parts else torch.empty((0, columns.width(self.outputs)))
 
     def score(self, table: pa.Table) -> pa.Table:
         """Output columns of a table with the declared inputs, in its order. Raises: ModelError: the inputs do not fit."""
@@ -130,22 +133,24 @@ class Text:
         which may compute the last numbers of a vector otherwise.
         """
         for k, one in enumerate(self._layout.projections):
-            vectors = self._projected(vectors, k, one)
+            vectors = ACTIVATE[one.activation](self._tail[f"projections.{k}"](vectors))
+            if one.norm:
+                weight, bias = self._norms[f"projections.{k}.norm"]
+                vectors = F.layer_norm(vectors, vectors.shape[1:], weight, bias, self._layout.encoder.epsilon)
         if self._heads is not None:
-            return self._heads.scores(self._linear(vectors, "classifier"))
+            return self._heads.scores(self._tail["classifier"](vectors))
         return F.normalize(vectors) if self._layout.unit else vectors
 
-    def _projected(self, vectors: torch.Tensor, k: int, one: Projection) -> torch.Tensor:
-        vectors = activate(one.activation, self._linear(vectors, f"projections.{k}"))
-        if not one.norm:
-            return vectors
-        weight, bias = (self._tail[f"projections.{k}.norm.{part}"] for part in ("weight", "bias"))
-        return F.layer_norm(vectors, vectors.shape[1:], weight, bias, self._layout.encoder.epsilon)
 
-    def _linear(self, vectors: torch.Tensor, name: str) -> torch.Tensor:
-        weight, bias = self._tail[f"{name}.weight"], self._tail.get(f"{name}.bias")
-        product = F.linear(vectors, F.pad(weight, (0, 0, 0, -len(weight) % STRIP)))[:, : len(weight)]
-        return product.contiguous() if bias is None else product + bias
+def _dense(name: str, tensors: Mapping[str, torch.Tensor], device: torch.device) -> nn.Linear:
+    """A layer of the bundle. On a CPU it computes a width that gives a row the same bits in every batch (see `blocks`)."""
+    weight, bias = tensors[f"{name}.weight"], tensors.get(f"{name}.bias")
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
+    layer.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}), assign=True)
+    layer = layer.requires_grad_(False).to(device)
+    if device.type == "cpu":
+        widen(layer)
+    return layer
 
 
 def _together(vectors: torch.Tensor, offsets: torch.Tensor, first: torch.Tensor) -> torch.Tensor:

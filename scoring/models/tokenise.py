@@ -20,14 +20,13 @@ import torch
 from tokenizers import Encoding, Tokenizer
 
 from scoring.errors import ModelError, told
+from scoring.models.bundle import TOKENIZER_MAX_BYTES
 from scoring.models.templates import TextInput, distinct
 from scoring.models.texts import Texts
 
-FILE = "tokenizer.json"
-MAX_BYTES = 64 << 20  # the largest vocabularies in use, of 256,000 pieces, take half of it
 PADDED_ROWS = 32  # of the batches that `padding_avoided` is told against
 _CHUNK = 1 << 20  # characters handed over at a time: an encoding takes some 100 bytes a token while it lives
-_UNKNOWN = "\U0010fffd"  # of no script: a tokenizer that cannot say "unknown" fails here and not at a row
+UNKNOWN = "\U0010fffd"  # of no script: a tokenizer that cannot say "unknown" fails here and not at a row
 _DECIDED: list[int] = []
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -83,7 +82,7 @@ class Tokeniser:
 
     def _tried(self, path: Path) -> list[int]:
         """Ids of texts that are hard for a tokenizer. Raises: ModelError: too hard."""
-        hard = ["", _UNKNOWN]
+        hard = ["", UNKNOWN]
         try:
             return [n for found in self._batch([hard] * len(self._given.templates)) for n in found.ids]
         except BaseException as error:  # a panic of Rust does not derive from Exception
@@ -133,8 +132,8 @@ def _decide(threads: int) -> None:
 
 def _opened(path: Path) -> Tokenizer:
     try:
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise ModelError(f"{path} has {size:,} bytes; at most {MAX_BYTES:,} are read.")
+        if (size := path.stat().st_size) > TOKENIZER_MAX_BYTES:
+            raise ModelError(f"{path} has {size:,} bytes; at most {TOKENIZER_MAX_BYTES:,} are read.")
         return Tokenizer.from_buffer(path.read_bytes())
     except (ModelError, KeyboardInterrupt, SystemExit):
         raise

@@ -99,27 +99,8 @@ def case(kind):
     """A model, a window with duplicates, its scores by row as bits."""
     with tempfile.TemporaryDirectory() as folder:
         model = load(write(folder, kind))
-    words = [
-        "the",
-        "quick",
-        "brown",
-        "fox",
-        "jumps",
-        "over",
-        "a",
-        "lazy",
-        "dog",
-        "and",
-        "runs",
-        "away",
-        "from",
-        "what",
-        "it",
-        "never",
-        "saw",
-    ]
     random = np.random.default_rng(1)
-    texts = [" ".join(random.choice(words, n)) for n in random.integers(1, 30, 120)] + TEXTS
+    texts = [" ".join(random.choice(foreign.WORDS, n)) for n in random.integers(1, 30, 120)] + TEXTS
     batch = table(texts).combine_chunks().to_batches()[0]
     return model, batch, bits(model, batch)
 

@@ -22,25 +22,6 @@ from scoring.jobs.run import run
 from scoring.settings import Job, build
 from scoring.sinks.reader import read_scores
 
-WORDS = [
-    "the",
-    "quick",
-    "brown",
-    "fox",
-    "jumps",
-    "over",
-    "lazy",
-    "dog",
-    "and",
-    "runs",
-    "away",
-    "from",
-    "what",
-    "it",
-    "never",
-    "saw",
-]
-
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -56,7 +37,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty row groups in two days: lengths of all sizes, duplicates, nulls, bytes that are no text."""
     folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(4)
     for day in (1, 2):
-        texts = [" ".join(rng.choice(WORDS, n)) for n in rng.integers(0, 40, 1000)]
+        texts = [" ".join(rng.choice(foreign.WORDS, n)) for n in rng.integers(0, 40, 1000)]
         raw: list[bytes | None] = [text.encode() for text in texts]
         raw[3::50], raw[7] = [None] * len(raw[3::50]), b"not \xff utf-8"
         for start in range(0, 1000, 50):

@@ -127,7 +127,7 @@ def _architecture(keys: Fields, data: dict[str, Any], begins: str) -> bool:
 
 
 def _check_width(data: dict[str, Any], where: str, shape: Shape) -> None:
-    for key, expected in (("embedding_size", shape.hidden), ("head_dim", shape.hidden // shape.heads)):
+    for key, expected in (("embedding_size", shape.hidden), ("head_dim", shape.head_width)):
         if (found := data.get(key)) is not None and found != expected:
             raise refuse(where, key, found, f"{expected} is, as the other widths say")
 

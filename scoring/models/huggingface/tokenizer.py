@@ -12,9 +12,9 @@ from scoring.errors import ModelError, told
 from scoring.models.bundle import TOKENIZER, TOKENIZER_MAX_BYTES
 from scoring.models.huggingface.folder import Folder, keys_of, refuse
 from scoring.models.manifest import Fields
+from scoring.models.tokenise import UNKNOWN
 
 CONFIG = "tokenizer_config.json"
-_UNKNOWN = "\U0010fffd"  # of no script: a tokenizer that cannot say "unknown" fails here and not at a row
 _USUAL = {"bert": "BertTokenizer", "roberta": "RobertaTokenizer", "distilbert": "DistilBertTokenizer"}  # where no class is named
 _WORDPIECE = ("BertTokenizer", "DistilBertTokenizer")
 _NORMALISER = (  # keys of tokenizer_config.json, of the normalizer, and what is meant where nothing is said
@@ -52,7 +52,7 @@ def read_tokenizer(folder: Folder, kind: str, vocabulary: int, pairs: bool, lowe
     content, where = folder.bytes(TOKENIZER, TOKENIZER_MAX_BYTES), str(folder.file(TOKENIZER))
     try:
         opened, data = Tokenizer.from_buffer(content), json.loads(content)
-        tried = opened.encode(_UNKNOWN, _UNKNOWN if pairs else None).ids
+        tried = opened.encode(UNKNOWN, UNKNOWN if pairs else None).ids
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of Rust does not derive from Exception
