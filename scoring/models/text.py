@@ -14,12 +14,10 @@ from typing import Literal
 import pyarrow as pa
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
-from torch import nn
 
 from scoring import columns
 from scoring.errors import ModelError
 from scoring.models import heads as head
-from scoring.models.blocks import widen
 from scoring.models.bundle import Bundle, check_outputs
 from scoring.models.encoder import STRIP, Encoder
 from scoring.models.encoder_shape import (
@@ -91,10 +89,7 @@ class Text:
         self._layout, self._tokeniser = layout, tokeniser
         dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
         self._encoder = Encoder(layout.encoder, tensors, device, dtype)
-        tail = [*(f"projections.{k}" for k in range(len(layout.projections))), *(["classifier"] if layout.heads else [])]
-        self._tail = {name: _dense(name, tensors, device) for name in tail}
-        norms = (f"projections.{k}.norm" for k, one in enumerate(layout.projections) if one.norm)
-        self._norms = {name: [tensors[f"{name}.{part}"].to(device) for part in ("weight", "bias")] for name in norms}
+        self._tail = {k: v.to(device) for k, v in tensors.items() if k.startswith(("projections.", "classifier."))}
         self._heads = head.Activation(layout.heads, device) if layout.heads else None
 
     def count(self, edges: Mapping[str, tuple[float, ...]]) -> frozenset[str]:
@@ -133,24 +128,23 @@ class Text:
         which may compute the last numbers of a vector otherwise.
         """
         for k, one in enumerate(self._layout.projections):
-            vectors = ACTIVATE[one.activation](self._tail[f"projections.{k}"](vectors))
-            if one.norm:
-                weight, bias = self._norms[f"projections.{k}.norm"]
-                vectors = F.layer_norm(vectors, vectors.shape[1:], weight, bias, self._layout.encoder.epsilon)
+            vectors = self._projected(vectors, k, one)
         if self._heads is not None:
-            return self._heads.scores(self._tail["classifier"](vectors))
+            return self._heads.scores(self._linear(vectors, "classifier"))
         return F.normalize(vectors) if self._layout.unit else vectors
 
+    def _projected(self, vectors: torch.Tensor, k: int, one: Projection) -> torch.Tensor:
+        vectors = ACTIVATE[one.activation](self._linear(vectors, f"projections.{k}"))
+        if not one.norm:
+            return vectors
+        weight, bias = (self._tail[f"projections.{k}.norm.{part}"] for part in ("weight", "bias"))
+        return F.layer_norm(vectors, vectors.shape[1:], weight, bias, self._layout.encoder.epsilon)
 
-def _dense(name: str, tensors: Mapping[str, torch.Tensor], device: torch.device) -> nn.Linear:
-    """A layer of the bundle. On a CPU it computes a width that gives a row the same bits in every batch (see `blocks`)."""
-    weight, bias = tensors[f"{name}.weight"], tensors.get(f"{name}.bias")
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
-    layer.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}), assign=True)
-    layer = layer.requires_grad_(False).to(device)
-    if device.type == "cpu":
-        widen(layer)
-    return layer
+    def _linear(self, vectors: torch.Tensor, name: str) -> torch.Tensor:
+        """The bias is added afterwards: begun from it, a product of few rows has other bits than one of many."""
+        weight, bias = self._tail[f"{name}.weight"], self._tail.get(f"{name}.bias")
+        product = F.linear(vectors, F.pad(weight, (0, 0, 0, -len(weight) % STRIP)))[:, : len(weight)]
+        return product.contiguous() if bias is None else product + bias
 
 
 def _together(vectors: torch.Tensor, offsets: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
