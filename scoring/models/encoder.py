@@ -16,7 +16,7 @@ from scoring import ops
 from scoring.models.encoder_shape import Pooling, Shape
 from scoring.models.plain_encoder import ACTIVATE
 
-STRIP = 16  # products are given a multiple of so many rows: MKL takes another kernel, with other bits, for a last strip of 1 to 3
+STRIP = 32  # rows of products are a multiple: MKL takes another kernel for a last strip of 1 to 3, torch one of scalars for a last 31 numbers
 
 
 class Encoder:
