@@ -2,7 +2,7 @@
 
 A model answers with one float32 matrix, its outputs side by side. An output of width 1 is a float32 column; a wider one is a
 fixed-size list of what it is stored as. int8 has a scale for each row (symmetric quantisation: value = int8 * scale, off by half a
-scale at most), in a column beside it.
+scale at most), in a column beside it. An output with labels is a column of strings, stored once each (a dictionary).
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def width(outputs: Sequence[Output]) -> int:
 
 
 def scalars(outputs: Sequence[Output]) -> dict[str, int]:
-    """Outputs of width 1, by name, with their places in the matrix: what can be watched, compared and counted one by one."""
-    return {output.name: start for output, start in _placed(outputs) if output.width == 1}
+    """Numbers of width 1, by name, with their places in the matrix: what can be watched, compared and counted one by one."""
+    return {output.name: start for output, start in _placed(outputs) if output.width == 1 and not output.labels}
 
 
 def schema(outputs: Sequence[Output]) -> pa.Schema:
@@ -60,6 +60,8 @@ def _placed(outputs: Sequence[Output]) -> Iterator[tuple[Output, int]]:
 
 
 def _fields(output: Output) -> list[pa.Field[Any]]:
+    if output.labels:
+        return [pa.field(output.name, pa.dictionary(pa.int32(), pa.string()))]
     if output.width == 1:
         return [pa.field(output.name, pa.float32())]
     values: dict[str, pa.DataType] = {"float32": pa.float32(), "float16": pa.float16(), "int8": pa.int8()}
@@ -68,6 +70,9 @@ def _fields(output: Output) -> list[pa.Field[Any]]:
 
 
 def _arrays(output: Output, part: Matrix) -> list[pa.Array[Any]]:
+    if output.labels:
+        places = np.where(np.isfinite(part[:, 0]), part[:, 0], 0).astype(np.int32)  # of a row that failed, which is not kept
+        return [pa.DictionaryArray.from_arrays(places, pa.array(output.labels, pa.string()))]
     if output.width == 1:
         return [pa.array(np.ascontiguousarray(part[:, 0]))]
     if output.store == "int8":

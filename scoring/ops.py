@@ -83,6 +83,15 @@ class PoolNormalize(Protocol):
     ) -> Tensor: ...  # fmt: skip
 
 
+class Forest(Protocol):
+    """Sums of decision trees over columns; see `kernels/forest.py`."""
+
+    def __call__(
+        self, columns: Tensor, nodes: Tensor, roots: Tensor, categories: Tensor, leaves: Tensor, starts: Tensor, base: Tensor,
+        features: int, depth: int, perfect: bool, dtype: torch.dtype,
+    ) -> Tensor: ...  # fmt: skip
+
+
 def arrow_ingest() -> ArrowIngest:
     return cast(ArrowIngest, kernel("arrow_ingest").op)
 
@@ -113,6 +122,10 @@ def add_norm() -> AddNorm:
 
 def pool_normalize() -> PoolNormalize:
     return cast(PoolNormalize, kernel("pool_normalize").op)
+
+
+def forest() -> Forest:
+    return cast(Forest, kernel("forest").op)
 
 
 def segments(offsets: Tensor, tokens: int) -> Tensor:
@@ -148,6 +161,11 @@ def why_reference() -> str:
 def kernel_failed(error: BaseException | None) -> bool:
     """Whether a kernel could not be compiled or launched: torch can compute the same."""
     return isinstance(error, import_module("scoring.kernels.frame.operator").KernelError)
+
+
+def trees() -> Any:
+    """The module that makes the tensors of the forest kernel: Trees, Ranking, pack."""
+    return import_module("scoring.kernels.forest_parts.trees")
 
 
 def kernels_given_up(error: BaseException | None) -> bool:

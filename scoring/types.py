@@ -113,11 +113,13 @@ class Output:
     """What a model gives for each row: a float32 number, or, of more than one, a fixed-size list of `store`.
 
     int8: value = int8 * scale, and the float32 scales (largest magnitude / 127, 1.0 if all are 0) are the column `<name>_scale`.
+    `labels`: the number is a place among them, and the column holds strings.
     """
 
     name: str
     width: int = 1
     store: Literal["float32", "float16", "int8"] = "float32"
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from scoring import ops
 from scoring.models.encoder_shape import Pooling, Shape
 from scoring.models.plain_encoder import ACTIVATE
 
-STRIP = 32  # rows of products are a multiple: MKL takes another kernel for a last strip of 1 to 3, torch one of scalars for a last 31 numbers
+# Rows of products are a multiple: MKL takes another kernel for a last strip of 1 to 3, torch one of scalars for a last 31 numbers.
+STRIP = 32
 
 
 class Encoder:

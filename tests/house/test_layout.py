@@ -34,6 +34,12 @@ DOORS = {  # who may import a library; a name that ends with / is a folder
     "rich": ("scoring/respond/",),
     "scipy": ("scoring/watch/",),
     "tokenizers": ("scoring/models/",),
+    "numba": ("scoring/models/forest_parts/",),
+    "treelite": ("scoring/models/foreign_trees/",),
+    "lightgbm": ("scoring/models/foreign_trees/",),
+    "xgboost": ("scoring/models/foreign_trees/",),
+    "sklearn": ("scoring/models/foreign_trees/",),
+    "skops": ("scoring/models/foreign_trees/",),
 }
 NO_NAMES = {"utils", "util", "helpers", "helper", "common", "core", "base", "manager", "misc", "shared"}
 FILES = sorted(p for top in ("scoring", "kernels") for p in (ROOT / top).rglob("*.py"))
