@@ -62,7 +62,7 @@ class Bits:
         trees = (self._first, self._groups, self._leaves)
 
         given: tuple[Any, ...] = (ranks, self._codes, np.iinfo(ranks.dtype).min, *self._asked, self._tables, *trees, sums)
-        spread(lambda start, stop: _run(*given, start, stop), ranks.shape[1], _BLOCK)
+        spread(lambda start, stop: _run(*(*given, start, stop)), ranks.shape[1], _BLOCK)
         return sums
 
 
