@@ -12,7 +12,7 @@ R = TypeVar("R")
 
 
 def jit(function: Callable[P, R]) -> Callable[P, R]:
-    """Compiled at its first call for each set of argument types, and kept on disk: beside the source, or in the user's cache folder.
+    """Compiled at its first call for each set of argument types, and kept on disk beside the source, or in a cache of the user.
 
     The function runs without the GIL. Indices are not checked: whoever calls checks what they come from. Floats are IEEE 754 in the
     order written (no fast-math), so that a result depends on nothing but the arguments; x / 0 is inf or NaN, no exception. What it
