@@ -209,7 +209,8 @@ def _predict(text: str, groups: int, means: bool, link: Link, categories: dict[i
     if (lightgbm := installed("lightgbm")) is None:
         return None
     try:
-        opened = lightgbm.Booster(model_str=re.sub(r"^pandas_categorical:.*$", "pandas_categorical:null", text, flags=re.MULTILINE))
+        plain = re.sub(r"^pandas_categorical:.*$", "pandas_categorical:null", text, flags=re.MULTILINE)  # codes are given
+        opened = lightgbm.Booster({"verbosity": -1}, model_str=plain)
     except Exception:  # another version than the one that wrote it
         return None
 

@@ -78,7 +78,7 @@ def _read(path: str, estimator: Any, kind: str) -> Found:
         alpha=alpha,
         classes=classes,
         categories=categories,
-        nullable=kind not in BOOSTED,
+        nullable=bool(estimator.__sklearn_tags__().input_tags.allow_nan),
         notes=("scores are -score_samples: the higher, the more anomalous",) if kind == "IsolationForest" else (),
     )
 
