@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 import torch
 
 from scoring.errors import ModelError
 from scoring.models import heads as head
+from scoring.models import words
 from scoring.models.blocks import BLOCK_ROWS, in_blocks
-from scoring.models.bundle import Bundle, Shapes
+from scoring.models.bundle import Bundle
 from scoring.models.encode import Encoder, Numeric, Packed, Rows
 from scoring.models.fold import FoldedMlp, pays
 from scoring.models.golden import score_table
@@ -26,8 +26,6 @@ from scoring.models.manifest import Fields
 from scoring.models.net import Architecture, Net, read_architecture
 from scoring.models.served import Served
 from scoring.models.vocabulary import Vocabulary
-
-WORDS = "vocabulary."  # tensors of this prefix are vocabularies: int64 values, or the UTF-8 bytes and offsets of strings
 
 
 @dataclass(frozen=True)
@@ -73,10 +71,10 @@ def open_model(bundle: Bundle, device: torch.device, module: str | None) -> Tabu
     layout = _layout(bundle)
     with torch.device("meta"):  # no memory is taken for what a bundle merely claims to hold
         net = layout.net()
-    words = _word_shapes(layout, bundle)
-    tensors = bundle.tensors({k: (v.dtype, tuple(v.shape)) for k, v in net.state_dict().items()} | words)
+    known = words.shapes(bundle, {c.column: c.size for c in layout.categorical})
+    tensors = bundle.tensors({k: (v.dtype, tuple(v.shape)) for k, v in net.state_dict().items()} | known)
     vocabularies = [_vocabulary(c.column, tensors) for c in layout.categorical]
-    net.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(WORDS)}, assign=True)
+    net.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(words.PREFIX)}, assign=True)
     return Tabular(bundle, layout, vocabularies, net, device)
 
 
@@ -175,30 +173,9 @@ def _check_columns(layout: Layout, bundle: Bundle) -> None:
         raise ModelError(f"{where}: dlrm needs categorical columns of one width and at least two vectors, found widths {dims}.")
 
 
-def _word_shapes(layout: Layout, bundle: Bundle) -> Shapes:
-    """What vocabulary tensors must look like; the length of all words together is only known to the file."""
-    shapes: Shapes = {}
-    found = None
-    for c in layout.categorical:
-        if bundle.inputs[c.column].dtype != "string":
-            shapes[WORDS + c.column] = (torch.int64, (c.size,))
-            continue
-        found = bundle.shapes() if found is None else found
-        length = found.get(f"{WORDS}{c.column}.bytes", (torch.uint8, (0,)))[1]
-        shapes[f"{WORDS}{c.column}.bytes"] = (torch.uint8, (length[0] if len(length) == 1 else 0,))
-        shapes[f"{WORDS}{c.column}.offsets"] = (torch.int32, (c.size + 1,))
-    return shapes
-
-
 def _vocabulary(name: str, tensors: dict[str, torch.Tensor]) -> Vocabulary:
+    known = words.values(name, tensors)
     try:
-        if (integers := tensors.get(WORDS + name)) is not None:
-            return Vocabulary(pa.array(integers.numpy()))
-        text, offsets = (tensors[f"{WORDS}{name}.{part}"].numpy() for part in ("bytes", "offsets"))
-        if offsets[0] != 0 or offsets[-1] != len(text) or (np.diff(offsets) < 0).any():
-            raise ModelError("its offsets do not fit its bytes.")
-        known = pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets.tobytes()), pa.py_buffer(text.tobytes()))
-        known.validate(full=True)
         return Vocabulary(known)
-    except (pa.ArrowException, ModelError) as error:
+    except ModelError as error:
         raise ModelError(f"weights.safetensors: the vocabulary of {name!r} is broken: {error}") from None

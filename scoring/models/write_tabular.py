@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
 
 from scoring.models import heads as head
+from scoring.models import words
 from scoring.models.bundle import EXPECTED, describe_inputs, input_schema, write
 from scoring.models.net import Net
-from scoring.models.tabular import WORDS, Layout
+from scoring.models.tabular import Layout
 from scoring.models.vocabulary import Vocabulary
 from scoring.settings import Column
 
@@ -43,7 +43,7 @@ def write_tabular(
     manifest |= {"tolerance": dict(tolerance or TOLERANCE)} | layout.describe()
     tensors = dict(net.state_dict())
     for column, known in tables.items():
-        tensors |= _words(column, known)
+        tensors |= words.tensors(column, known)
     typed = golden.select(list(inputs)).cast(input_schema(inputs)).combine_chunks()
     return write(folder, manifest, tensors, _with_expected(typed, layout, vocabularies, net))
 
@@ -60,12 +60,3 @@ def _with_expected(typed: pa.Table, layout: Layout, vocabularies: Sequence[pa.Ar
     for place, output in enumerate(head.output_names(layout.heads)):
         typed = typed.append_column(EXPECTED + output, pa.array(expected[:, place].copy()))
     return typed
-
-
-def _words(column: str, known: pa.Array[Any]) -> dict[str, torch.Tensor]:
-    if not pa.types.is_string(known.type):
-        return {WORDS + column: torch.from_numpy(known.cast(pa.int64()).to_numpy().copy())}
-    words = [str(w).encode() for w in known.to_pylist()]
-    offsets = np.cumsum([0] + [len(w) for w in words]).astype(np.int32)
-    text = np.frombuffer(b"".join(words), np.uint8).copy()
-    return {f"{WORDS}{column}.bytes": torch.from_numpy(text), f"{WORDS}{column}.offsets": torch.from_numpy(offsets)}

@@ -149,7 +149,7 @@ def put(*path):
         (put("family", "os.path"), "'os.path' is not the name of a family"),
         (put("family", "../evil"), "is not the name of a family"),
         (put("family", "train"), "there is no family 'train'"),
-        (put("family", "forest9"), "there is no family 'forest9'. Known: module, tabular"),
+        (put("family", "forest9"), "there is no family 'forest9'. Known: forest, module, tabular"),
         (put("version", 3), "'version' must be a non-empty text"),
         (put("tolerance", {"cpu": 1e-5}), "tolerance: 'gpu' is missing"),
         (put("tolerance", "cpu", float("nan")), "'cpu' must be a finite number"),
