@@ -179,7 +179,9 @@ def attempts(tmp_path, code):
     start = (
         f"import sys, time; sys.path.insert(0, {str(ROOT / 'benchmarks')!r}); from pathlib import Path; from gpu import record\n"
     )
-    made = f"record.GRACE_S = 0.5; r = record.Recorder(Path({str(tmp_path / 'e')!r}), 'p', time.monotonic() + 60); r.begin('k', [])\n"
+    made = (
+        f"record.GRACE_S = 0.5; r = record.Recorder(Path({str(tmp_path / 'e')!r}), 'p', time.monotonic() + 60); r.begin('k', [])\n"
+    )
     done = subprocess.run([sys.executable, "-c", start + made + code], capture_output=True, text=True, check=False, timeout=60)
     return done, [json.loads(line) for line in (tmp_path / "e").read_text().splitlines()][1:]
 
