@@ -1,4 +1,4 @@
-"""arrow_ingest: raw Arrow columns to the float matrix of a network, and the counts of a drift summary, in one pass.
+"""arrow_ingest: raw Arrow columns to the float matrix of a network, and the counts of a drift summary.
 
     x = value, or fill where null;   x = low if x < low, high if x > high (NaN stays NaN);   y = (x - mean) * inverse_scale
     counts: valid finite values <= each edge (exact, in the column's own type), nulls, NaN, +inf, -inf; extremes: least and largest
@@ -13,7 +13,7 @@ Rows are made of tiles that are turned round: values that are stored one by one,
 H200. Counts are then taken by a second kernel, which stores nothing: a window that a lane sends is still in L2. Its programs, and
 those of a matrix by column, take one column, so that all about it is a scalar. One launch for each type of column. Lanes count in
 fields of 8 bits of two words, summed once in a program and added by integer atomics; extremes come from one pair for each program:
-no order matters. The tiled kernel has 4 values in a thread; with 8 and more it spills.
+no order matters. The tiled kernel has 4 values in a thread; with 8 some types spill.
 On trust: places in the arena lie inside it, values and bitmaps start at multiples of 128 bytes and their slots are padded to such,
 edges of a column ascend.
 """
@@ -45,7 +45,7 @@ INSTRUCTIONS = ("wide_loads",)
 MAX_EDGES = 10  # 16 fields: bins between the edges, facts, and one for rows beyond the end
 CONFIGS = {
     "rows": (  # where a program takes one column, that stores its values and counts them in one pass
-        Config((("COLUMNS", 32), ("ROWS", 32), ("TILES", 16)), 8),
+        Config((("COLUMNS", 32), ("ROWS", 32), ("TILES", 8)), 8),
         Config((("COLUMNS", 16), ("ROWS", 64), ("TILES", 8)), 8),
         Config((("COLUMNS", 1), ("ROWS", 1), ("TILES", 1))),
     ),

@@ -90,22 +90,16 @@ LANE = {  # rows a second of 64 columns, 60 float32 and 4 categories, from Parqu
     "forward cuda": (80e6, "80 M rows/s: 0.39 MFLOP a row in float32 at 50 TFLOP/s are 128 M; embeddings and a transpose on top"),
 }
 TEXT = {  # MiniLM-L6: rows a second of the lane and of tokenising, both on 16 cores; tokens a second of the forward
-    "short": (
-        90e3,
-        "90 k rows/s: tokenising binds; the GPU would do 1 M; 3.5x sentence-transformers in bf16, of 1024 and in float32",
-    ),
-    "mixed": (45e3, "45 k rows/s: tokenising binds; the GPU would do 300 k; 4x sentence-transformers in bf16, of 1024"),
+    "short": (90e3, "90 k rows/s: tokenising binds; the GPU would do 1 M; 3.5x sentence-transformers"),
+    "mixed": (45e3, "45 k rows/s: tokenising binds; the GPU would do 300 k; 4x sentence-transformers"),
     "long": (
         11e3,
-        "11 k rows/s: tokenising binds; the GPU would do 50 k; 1.6x sentence-transformers in bf16, which waits for either",
+        "11 k rows/s: tokenising binds; the GPU would do 50 k; 1.6x sentence-transformers, which tokenises, then computes",
     ),
     "tokenise short": (110e3, "110 k rows/s: 3 M tokens/s of 0.26 M on each core, and 4 us a row that only one core can do"),
     "tokenise mixed": (55e3, "55 k rows/s: 36 tokens a row of the same 3 M tokens/s, and the same 4 us"),
     "tokenise long": (13e3, "13 k rows/s: 200 tokens a row"),
-    "forward short": (
-        12e6,
-        "12 M tokens/s: 21 MFLOP at 550 TFLOP/s are 38 ns, 83 KB around the products at 4.2 TB/s 20 ns, and gaps",
-    ),
+    "forward short": (12e6, "12 M tokens/s: 21 MFLOP at 550 TFLOP/s are 38 ns, 83 KB beside the products at 4.2 TB/s 20 ns, gaps"),
     "forward mixed": (12e6, "12 M tokens/s: as short ones, with 0.5 MFLOP of attention"),
     "forward long": (10e6, "10 M tokens/s: 1.8 MFLOP of attention and 14 k powers of 2 a token on top"),
 }  # products alone: 23 M tokens/s, so that the forward should reach half of them
