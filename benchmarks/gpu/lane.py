@@ -6,6 +6,7 @@ numpy and pyarrow alone: that no other library was imported is one of the checks
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
 import sys
@@ -120,8 +121,7 @@ def _lane(folder: Path, device: str, turn: int, rows: int) -> Event:
     workspace = folder / f"workspace-{device}-{turn}"
     source = Source("parquet", str(folder / "data"), carry=("c0",), duplicates="keep")
     job = Job(str(workspace), source, ModelSettings(str(folder / "bundle")), hardware=Hardware(device))  # type: ignore[arg-type]
-    cores = torch.get_num_threads()
-    lane = build(LaneSpec(job, "gpu-check", cores), "cpu" if device == "cpu" else "gpu")
+    lane = build(LaneSpec(job, "gpu-check", cores()), "cpu" if device == "cpu" else "gpu")
     work = [one for part in discover.partitions(source, parquet.SUFFIXES) for one in slices.plan(part, source)]
     start = time.perf_counter()
     with ThreadPoolExecutor(job.engine.in_flight) as pool:
@@ -136,7 +136,12 @@ def _lane(folder: Path, device: str, turn: int, rows: int) -> Event:
     assert routes == {"cpu" if device == "cpu" else "gpu": rows}, f"routes are {dict(routes)} of {rows} rows"
     shutil.rmtree(workspace, ignore_errors=True)
     took = {"per_second": rows / wall, "wall": wall, "start_up": start - began, "stages": dict(stages)}
-    return took | {"routes": dict(routes), "slices": len(work), "device": receipts[0].device, "cores": cores}
+    return took | {"routes": dict(routes), "slices": len(work), "device": receipts[0].device, "cores": cores()}
+
+
+def cores() -> int:
+    """Those of the process. Each lane that is built leaves torch fewer threads: asked in turn, it would tell fewer each time."""
+    return len(os.sched_getaffinity(0))
 
 
 def _bare(folder: Path, device: str, place: Place) -> Event:
