@@ -127,21 +127,22 @@ def _ceilings(whole: Event) -> Iterator[Event]:
 
 def _lane(done: list[Event], known: bool) -> Iterator[Event]:
     """`known`: the device is one that predictions are for."""
+    events = [event for event in done if event["part"] == "lane" and event["status"] == "ok"]
     rates: dict[str, list[float]] = {}
-    for event in done:
-        if event["part"] == "lane" and event["status"] == "ok" and event["check"].startswith("lane "):
+    for event in events:
+        if "lane " in event["check"]:
             rates.setdefault(event["check"], []).append(event["per_second"])
     medians = {name: statistics.median(found) for name, found in rates.items()}
     for name, rate in medians.items():
         if known and name in goals.LANE:
             yield _line(f"{name} / predicted", rate, goals.LANE[name][0], "rows/s", len(rates[name]))
-    if len(medians) == 2:
-        (one, ours), (other, theirs) = medians.items()
-        yield _line(f"{one} / {other}", ours, theirs, "rows/s", len(rates[one]))
-    for event in done:
-        if event["part"] == "lane" and event["status"] == "ok" and event["check"].startswith("bare "):
-            device, found = event["check"].removeprefix("bare "), event["per_second"]
-            for what in (name for name in ("encode", f"send {device}", f"forward {device}") if known and name in goals.LANE):
-                ours, theirs = found[what.split()[0]], goals.LANE[what][0]
-                yield _line(f"{event['check']}, {what} / predicted", ours, theirs, "rows/s", event["n"])
-            yield _line(f"{event['check']}, all / encode", found["all"], found["encode"], "rows/s", event["n"])
+        other = name.replace(" cuda", " cpu")
+        if other != name and other in medians:
+            yield _line(f"{name} / {other}", rate, medians[other], "rows/s", len(rates[name]))
+    for event in (event for event in events if "bare " in event["check"]):
+        found, (before, device) = event["per_second"], event["check"].split("bare ")
+        for what in (f"{before}encode", f"{before}send {device}", f"{before}forward {device}"):
+            if known and what in goals.LANE:
+                ours = found[what.removeprefix(before).split()[0]]
+                yield _line(f"{event['check']}, {what} / predicted", ours, goals.LANE[what][0], "rows/s", event["n"])
+        yield _line(f"{event['check']}, all / encode", found["all"], found["encode"], "rows/s", event["n"])

@@ -83,6 +83,14 @@ GOALS: dict[str, Goal] = {  # by "kernel case", else by kernel
     ),
 }  # fmt: skip
 LANE = {  # rows a second of 64 columns, 60 float32 and 4 categories, from Parquet to staged Parquet
+    "forest lane cuda": (
+        3.0e6,
+        "3 M rows/s: reading binds, as of the tabular lane with 3.5 M; ranks take 0.5 us a row of a core more",
+    ),
+    "forest lane cpu": (2.5e6, "2.5 M rows/s: one core does 0.9 M of 28 columns, 16 share 60 columns and one reader"),
+    "forest encode": (16e6, "16 M rows/s: 60 columns x 15 ns a row of a core, 16 of them at 0.9"),
+    "forest send cuda": (300e6, "300 M rows/s: 120 B a row at 40 GB/s"),
+    "forest forward cuda": (115e6, "115 M rows/s: 500 trees of 6 levels over int16 took 9.06 ms for 1 M rows of 2 M on an H200"),
     "lane cuda": (2.0e6, "2 M rows/s: reading, encoding and staging on the CPU bind, as they do with 20 columns and 2.2 M rows/s"),
     "lane cpu": (1.0e6, "1 M rows/s: the network binds"),
     "encode": (22e6, "22 M rows/s: 13 ns a row for 20 columns was measured, 45 ns for 64"),

@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from gpu import forest_lane
 from gpu.place import Place
 from gpu.record import Event, Recorder
 
@@ -64,13 +65,26 @@ def run(recorder: Recorder, kernels: list[str], place: Place) -> None:
         recorder.attempt(_imports, 5, check="imports")
         for turn in range(1, 1 if place.rehearsal else ROUNDS):
             _turn(recorder, folder, devices, turn, rows)
+        _forest(recorder, folder, devices, place, rows)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _turn(recorder: Recorder, folder: Path, devices: tuple[str, ...], turn: int, rows: int) -> None:
+def _forest(recorder: Recorder, folder: Path, devices: tuple[str, ...], place: Place, rows: int) -> None:
+    """Of the same rows; numba need not be there, and compiles in the first turn."""
+    shutil.rmtree(folder / "bundle")
+    written = partial(forest_lane.write, folder / "bundle", NUMBERS, table(forest_lane.GOLDEN, 99))
+    if recorder.attempt(written, 30, must=False, check="forest bundle") is None:
+        return
+    for device in ("cpu",) if place.rehearsal else devices:
+        recorder.attempt(partial(_bare, folder, device, place), 40, must=False, check=f"forest bare {device}")
+    for turn in range(1 if place.rehearsal else ROUNDS):
+        _turn(recorder, folder, devices, turn, rows, "forest lane")
+
+
+def _turn(recorder: Recorder, folder: Path, devices: tuple[str, ...], turn: int, rows: int, name: str = "lane") -> None:
     for device in devices:
-        recorder.attempt(partial(_lane, folder, device, turn, rows), 60, check=f"lane {device}", turn=turn)
+        recorder.attempt(partial(_lane, folder, device, turn, rows), 60, check=f"{name} {device}", turn=turn)
 
 
 def table(rows: int, seed: int) -> pa.Table:

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+import torch._dynamo  # whole: a time limit that fell into its import would leave half of it
 import walk
 from gpu import clock, rivals, tuned
 from gpu.place import Place
