@@ -39,6 +39,7 @@ RESERVED = {
     "speed": 0.01,
 }  # share of the time that is for the parts after it
 FILES = {"text": "text_lane"}  # where a part is named otherwise
+PATIENCE = 3.0  # of a rehearsal, on a machine that may do other things meanwhile
 LATE_S = 20.0  # beyond its limit, until a process is ended
 Event = dict[str, Any]
 
@@ -55,7 +56,7 @@ class Run:
     def part(self, name: str, groups: list[list[str]], side_by_side: int = 1) -> None:
         """Do a part, in one process for each group of kernels."""
         began = time.monotonic()
-        limit = min(LIMITS[name], self._end - began - RESERVED[name] * self._whole)
+        limit = min(LIMITS[name] * (PATIENCE if self._rehearsal else 1), self._end - began - RESERVED[name] * self._whole)
         with ThreadPoolExecutor(side_by_side) as pool:
             for events in pool.map(lambda group: self._group(name, group, began + limit), groups):
                 self.events += events
@@ -122,7 +123,7 @@ def one_part(given: argparse.Namespace) -> None:
     from gpu.record import Recorder
 
     place = prepare(given.rehearse)
-    recorder = Recorder(given.events, given.part, given.until)
+    recorder = Recorder(given.events, given.part, given.until, PATIENCE if given.rehearse else 1.0)
     import_module(f"gpu.{FILES.get(given.part, given.part)}").run(
         recorder, [name for name in given.kernels.split(",") if name], place
     )

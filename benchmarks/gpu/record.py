@@ -31,9 +31,9 @@ class Skip(Exception):  # noqa: N818 - not an error
 
 
 class Recorder:
-    def __init__(self, path: Path, part: str, until: float) -> None:
-        """`until`: on the clock `time.monotonic`, which processes share."""
-        self._path, self._part, self._end = path, part, until
+    def __init__(self, path: Path, part: str, until: float, patience: float = 1.0) -> None:
+        """`until`: on the clock `time.monotonic`, which processes share. `patience`: by what the limits of attempts are longer."""
+        self._path, self._part, self._end, self._patience = path, part, until, patience
         self._kernel, self._reserve = "", 0.0
 
     def left(self) -> float:
@@ -54,7 +54,7 @@ class Recorder:
 
     def attempt(self, work: Callable[[], Event | None], seconds: float, must: bool = True, **names: Any) -> Event | None:
         """Do `work` and write what it returns; None if it failed or was not tried. A contender of ours need not work (`must`)."""
-        left = self.left()
+        left, seconds = self.left(), seconds * self._patience
         if left < LEAST_S:
             self._write({"status": "skip", "why": "no time left", "seconds": 0.0} | names)
             return None
