@@ -18,6 +18,7 @@ xgboost = pytest.importorskip("xgboost")
 skops = pytest.importorskip("skops.io")
 pytest.importorskip("treelite")
 pandas = pytest.importorskip("pandas")
+threadpoolctl = pytest.importorskip("threadpoolctl")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from sklearn import ensemble
@@ -42,7 +43,8 @@ BY_WORD = ((WORDS.c == "z") | (WORDS.n == 7) | (WORDS.x > 0.5)).astype(int)
 
 @pytest.fixture(autouse=True)
 def _quiet():
-    with warnings.catch_warnings():
+    """One thread: on a busy machine, threads of OpenMP wait for each other."""
+    with warnings.catch_warnings(), threadpoolctl.threadpool_limits(1):
         warnings.simplefilter("ignore")
         yield
 
@@ -268,7 +270,9 @@ SKLEARN = {
         for loss in ("squared_error", "absolute_error", "poisson", "gamma", "quantile")
     },
     "IsolationForest": lambda: ensemble.IsolationForest(n_estimators=9, random_state=1).fit(X),
-    "features of each tree": lambda: ensemble.IsolationForest(n_estimators=9, max_features=0.5, contamination=0.1, random_state=1).fit(WHOLE),
+    "features of each tree": lambda: ensemble.IsolationForest(
+        n_estimators=9, max_features=0.5, contamination=0.1, random_state=1
+    ).fit(WHOLE),
 }
 
 

@@ -210,7 +210,8 @@ def _predict(text: str, groups: int, means: bool, link: Link, categories: dict[i
         return None
     try:
         plain = re.sub(r"^pandas_categorical:.*$", "pandas_categorical:null", text, flags=re.MULTILINE)  # codes are given
-        opened = lightgbm.Booster({"verbosity": -1}, model_str=plain)
+        plain = re.sub(r"^parameters:$.*?^end of parameters$", "", plain, flags=re.MULTILINE | re.DOTALL)  # of training
+        opened = lightgbm.Booster(model_str=plain)
     except Exception:  # another version than the one that wrote it
         return None
 

@@ -122,7 +122,9 @@ def _leaves(where: str, accessor: Any, inner: Numbers, margins: int, vectors: bo
     numbers, begin, end = (np.array(accessor.get_field(f"leaf_vector{part}")) for part in ("", "_begin", "_end"))
     begin, end = begin[~inner].astype(np.int64), end[~inner].astype(np.int64)
     if not (end - begin == margins).all():
-        raise ModelError(f"{where}: leaves hold other than {margins:,} numbers; trees with vectors must all have them for all outputs.")
+        raise ModelError(
+            f"{where}: leaves hold other than {margins:,} numbers; trees with vectors must all have them for all outputs."
+        )
     return numbers.astype(np.float64)[begin[:, None] + np.arange(margins)]
 
 
@@ -163,7 +165,9 @@ def _cover(trees: list[_Tree]) -> Cover | None:
     if any(one is None for one in counts):
         return None
     nodes, leaves = (
-        np.concatenate([count[one.inner if want else ~one.inner] for one, count in zip(trees, counts, strict=True) if count is not None])
+        np.concatenate(
+            [count[one.inner if want else ~one.inner] for one, count in zip(trees, counts, strict=True) if count is not None]
+        )
         for want in (True, False)
     )
     return Cover(torch.from_numpy(nodes), torch.from_numpy(leaves))
