@@ -87,7 +87,8 @@ class _Search:
     def fill(self, array: pa.Array[Any], out: np.ndarray[Any, Any], least: int) -> None:
         found = values(array, self.name)
         narrow = self._rounded or found.dtype.itemsize <= 2 or found.dtype == np.float32
-        x = found.astype(np.float32 if narrow else np.float64, copy=False)
+        with np.errstate(over="ignore"):  # to infinity, as a library's cast does
+            x = found.astype(np.float32 if narrow else np.float64, copy=False)
         _rank(x, self._narrow if narrow else self._wide, len(self._cuts), self._negated, self._smallest, least, out)
 
 
