@@ -1,4 +1,4 @@
-"""Forests trained here, in seconds, over all that libraries can do to them: each scores as its library does, or is refused by name."""
+"""Forests trained here, in seconds, with what libraries can do to them: each scores as its library does, or is refused by name."""
 
 import json
 import warnings

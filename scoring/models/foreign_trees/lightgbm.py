@@ -131,8 +131,8 @@ def _check_tree(tree: _Keys, features: int) -> set[int]:
         tree.wrong(f"it asks for a feature beyond {features:,}")
     if bool((kinds & _MISSING == _MISSING_ZERO).any()):
         tree.wrong(
-            "zeros are missing values in it (zero_as_missing), which is not supported; train without it, or with NaN where a value is "
-            "missing"
+            "zeros are missing values in it (zero_as_missing), which is not supported; train without it, or with NaN where a value "
+            "is missing"
         )
     if kinds.min() < 0 or kinds.max() > 15 or bool((kinds & _MISSING == _MISSING).any()):
         tree.wrong("'decision_type' holds what is not known")
@@ -183,8 +183,8 @@ def _categories(head: _Keys, text: str, asked: set[int], features: int) -> dict[
         return dict.fromkeys(places)
     if not isinstance(known, list) or len(known) != len(places):
         head.wrong(
-            f"'pandas_categorical' has values of {len(known):,} columns, but {len(places):,} features are categorical, so that it is not "
-            f"known which; ordered categories of pandas are not supported"
+            f"'pandas_categorical' has values of {len(known):,} columns, but {len(places):,} features are categorical, so that it "
+            f"is not known which; ordered categories of pandas are not supported"
         )
     return {place: _values(head, values) for place, values in zip(places, known, strict=True)}
 

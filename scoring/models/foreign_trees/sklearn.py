@@ -135,7 +135,7 @@ def _check_trees(path: str, estimator: Any, kind: str, features: int) -> None:
         check_children(where, tree.children_left.astype(np.int64), tree.children_right.astype(np.int64))
         own = estimator.estimators_features_[place] if kind == "IsolationForest" else np.arange(features)
         asked = tree.feature[inner]
-        if asked.size and not (0 <= asked.min() and asked.max() < len(own) and 0 <= min(own) and max(own) < features):
+        if asked.size and not (asked.min() >= 0 and asked.max() < len(own) and min(own) >= 0 and max(own) < features):
             _wrong(where, f"it asks for a feature beyond {features:,}")
         if kind == "IsolationForest" and int(tree.max_depth) > 200:
             _wrong(where, f"it has {tree.max_depth:,} levels, expected 200 at most")

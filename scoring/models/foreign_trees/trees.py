@@ -10,8 +10,8 @@ import torch
 
 from scoring import ops
 from scoring.errors import ModelError
-from scoring.models.forest_parts.cover import Cover
 from scoring.models.foreign_trees.found import Found, Numbers
+from scoring.models.forest_parts.cover import Cover
 
 MOST_PLACES = 1 << 30  # nodes, leaves
 _NUMERIC, _SETS = 1, 2  # treelite's types of nodes; 0 is a leaf
@@ -103,9 +103,9 @@ def _tree(where: str, accessor: Any, margins: int, vectors: bool, cover: str) ->
     if unknown := compares - {_LESS, _LESS_EQUAL}:
         raise ModelError(f"{where}: comparison {min(unknown)} of treelite is not known; < and <= are.")
     counts = np.array(accessor.get_field(cover), np.float64)
-    if counts.shape != inner.shape or not (np.isfinite(counts) & (counts >= 0)).all() or counts[0] <= 0:
-        counts = None
-    return _Tree(node, _sets(accessor, by_set, place), _leaves(where, accessor, inner, margins, vectors), counts, compares)
+    told = counts.shape == inner.shape and bool((np.isfinite(counts) & (counts >= 0)).all()) and counts[0] > 0
+    leaves = _leaves(where, accessor, inner, margins, vectors)
+    return _Tree(node, _sets(accessor, by_set, place), leaves, counts if told else None, compares)
 
 
 def _sets(accessor: Any, by_set: Numbers, place: Numbers) -> dict[int, list[int]]:

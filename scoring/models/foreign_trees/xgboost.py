@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NoReturn
 
 import numpy as np
@@ -182,7 +183,7 @@ def _check_tree(file: _File, tree: dict[str, Any], features: int, groups: int) -
     inner = left >= 0
     check_children(file.where, np.where(inner, left, -1), np.where(inner, arrays["right_children"], -1))
     asked = arrays["split_indices"][inner]
-    if asked.size and not (0 <= asked.min() and asked.max() < features):
+    if asked.size and not (asked.min() >= 0 and asked.max() < features):
         file.wrong(f"it asks for a feature beyond {features:,}")
     _check_sets(file, tree, nodes)
 
@@ -204,7 +205,7 @@ def _check_sets(file: _File, tree: dict[str, Any], nodes: int) -> None:
 
 
 def _cut(file: _File) -> tuple[tuple[str, ...], int]:
-    """Keep the trees that XGBoost's scikit-learn wrapper predicts with, if it wrote the file. Returns notes, and rounds (0: all)."""
+    """Keep the trees that XGBoost's scikit-learn wrapper predicts with, if it wrote the file. Gives notes, and rounds (0: all)."""
     attributes, model = file.learner.get("attributes") or {}, file.model
     best = attributes.get("best_iteration") if isinstance(attributes, dict) else None
     if best is None:
@@ -252,7 +253,7 @@ def _strings(file: _File, offsets: Any, values: list[Any]) -> pa.Array[Any]:
         text = bytes(one & 0xFF for one in values)
         if offsets != sorted(offsets) or offsets[0] != 0 or offsets[-1] != len(text):
             raise ValueError
-        return pa.array([text[a:b].decode() for a, b in zip(offsets, offsets[1:], strict=False)], pa.string())
+        return pa.array([text[a:b].decode() for a, b in pairwise(offsets)], pa.string())
     except (TypeError, ValueError, IndexError):
         file.wrong("the names of categories in 'cats' cannot be read")
 
