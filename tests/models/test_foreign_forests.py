@@ -74,7 +74,9 @@ def table_of(found, numbers):
 
 
 def numbers_of(path):
-    return np.array([[float(one) for one in line.replace(",", " ").split()] for line in path.read_text().splitlines() if line.strip()])
+    return np.array(
+        [[float(one) for one in line.replace(",", " ").split()] for line in path.read_text().splitlines() if line.strip()]
+    )
 
 
 def off(ours, theirs):

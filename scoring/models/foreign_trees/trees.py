@@ -102,7 +102,7 @@ def _tree(where: str, accessor: Any, margins: int, vectors: bool, cover: str) ->
     compares = set(got["cmp"][got["node_type"] == _NUMERIC].tolist())
     if unknown := compares - {_LESS, _LESS_EQUAL}:
         raise ModelError(f"{where}: comparison {min(unknown)} of treelite is not known; < and <= are.")
-    counts = np.array(accessor.get_field(cover), np.float64)
+    counts = np.array(accessor.get_field(cover), np.float64) if inner.any() else np.ones(1)
     told = counts.shape == inner.shape and bool((np.isfinite(counts) & (counts >= 0)).all()) and counts[0] > 0
     leaves = _leaves(where, accessor, inner, margins, vectors)
     return _Tree(node, _sets(accessor, by_set, place), leaves, counts if told else None, compares)

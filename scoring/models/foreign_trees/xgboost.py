@@ -18,6 +18,7 @@ from scoring.models.forest_parts.shape import Link
 
 NEWEST = (3, 2)  # that was checked
 _MOST_NODES = 1 << 30
+_OF_NODES = ("left_children", "right_children", "parents", "split_indices", "split_conditions", "default_left", "sum_hessian")
 _NO_CATS: dict[str, Any] = {"enc": [], "feature_segments": [], "sorted_idx": []}
 LINKS: dict[str, Link] = {
     **dict.fromkeys(("binary:logistic", "reg:logistic"), "sigmoid"),
@@ -171,7 +172,7 @@ def _check_tree(file: _File, tree: dict[str, Any], features: int, groups: int) -
     if not 1 <= nodes < _MOST_NODES or width not in (1, groups):
         file.wrong(f"it has {nodes:,} nodes and leaves of {width:,} numbers")
     arrays: dict[str, np.ndarray[Any, Any]] = {}
-    for key in ("left_children", "right_children", "split_indices", "split_conditions", "default_left", "sum_hessian"):
+    for key in _OF_NODES:
         found = tree.get(key)
         try:
             arrays[key] = np.array(found if isinstance(found, list) else [], np.float64)
@@ -179,9 +180,12 @@ def _check_tree(file: _File, tree: dict[str, Any], features: int, groups: int) -
             file.wrong(f"{key!r} holds what is no number")
         if arrays[key].shape != (nodes,):
             file.wrong(f"{key!r} must have one number for each of {nodes:,} nodes")
-    left = arrays["left_children"]
+    left, right = arrays["left_children"], arrays["right_children"]
     inner = left >= 0
-    check_children(file.where, np.where(inner, left, -1), np.where(inner, arrays["right_children"], -1))
+    check_children(file.where, np.where(inner, left, -1), np.where(inner, right, -1))
+    above = arrays["parents"]
+    if any((above[side[inner].astype(np.int64)] != np.flatnonzero(inner)).any() for side in (left, right)):
+        file.wrong("'parents' does not fit its children")
     asked = arrays["split_indices"][inner]
     if asked.size and not (asked.min() >= 0 and asked.max() < features):
         file.wrong(f"it asks for a feature beyond {features:,}")
