@@ -56,8 +56,8 @@ class _Ours:
 
     def differ(self, what: str, row: int, ours: Any, theirs: Any, tolerance: float) -> NoReturn:
         raise ModelError(
-            f"{self.path} ({self.imported.source}) was not understood: {what} and the trees differ in row {row}: {theirs} there, {ours} "
-            f"here; tolerance {tolerance:g}, relative. Please report this with the file."
+            f"{self.path} ({self.imported.source}) was not understood: {what} and the trees differ in row {row}: {theirs} there, "
+            f"{ours} here; tolerance {tolerance:g}, relative. Please report this with the file."
         )
 
     def hold_classes(self, what: str, theirs: Numbers) -> None:
@@ -92,7 +92,8 @@ def check_library(path: str, imported: Imported, table: pa.Table) -> Agreement:
 def _usual(trees: Any) -> float:
     """What the trees of an output add up to in magnitude, on average: sums in float32 are off in proportion. At least 1."""
     each = trees.roots.numel() / max(1, trees.base.numel() // trees.leaves.shape[1])
-    return max(1.0, float(trees.base.abs().max()) + each * float(trees.leaves.abs().mean()))
+    magnitude: float = trees.base.abs().max().item() + each * trees.leaves.abs().mean().item()
+    return max(1.0, magnitude)
 
 
 def check_expected(path: str, imported: Imported, table: pa.Table, expected: pa.ChunkedArray[Any], name: str) -> None:

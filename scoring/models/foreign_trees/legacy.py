@@ -27,7 +27,8 @@ class _Bytes:
         if self.known:
             raise ModelError(f"{self.where} is a damaged binary model of XGBoost: {what}.")
         raise ModelError(
-            f"{self.where} is in no format that is known: XGBoost (JSON, UBJSON, binary), LightGBM (text) and scikit-learn (skops) are read."
+            f"{self.where} is in no format that is known: XGBoost (JSON, UBJSON, binary), LightGBM (text) and scikit-learn (skops) "
+            f"are read."
         )
 
     def take(self, count: int) -> bytes:
@@ -57,14 +58,14 @@ def read_legacy(path: str, data: bytes) -> Found:
     file.known = True
     if booster != "gbtree" or objective not in LINKS:
         raise ModelError(
-            f"{path}: booster {booster!r} with objective {objective[:80]!r} is not supported in the binary format; load it with XGBoost "
-            f"1.0 to 3.0 and save it with save_model('model.json')."
+            f"{path}: booster {booster!r} with objective {objective[:80]!r} is not supported in the binary format; load it with "
+            f"XGBoost 1.0 to 3.0 and save it with save_model('model.json')."
         )
     trees, roots, *_ = file.integers(2, _BOOSTER)
     if roots != 1:
         raise ModelError(
-            f"{path} was written by XGBoost 0.4 or with several roots a tree ({roots} are stated), which later versions do not read "
-            f"either; load it with XGBoost 0.90 and save it again."
+            f"{path} was written by XGBoost 0.4 or with several roots a tree ({roots} are stated), which later versions do not "
+            f"read either; load it with XGBoost 0.90 and save it again."
         )
     if not 1 <= trees <= len(data) // _TREE:
         file.wrong(f"it has {trees:,} trees")

@@ -18,7 +18,7 @@ def matrix(table: pa.Table, categories: Mapping[int, pa.Array[Any] | None]) -> N
     columns = []
     for place, column in enumerate(table.columns):
         known = categories.get(place)
-        numbers: Any = pc.index_in(column, known) if known is not None else column  # type: ignore[call-arg]
+        numbers: Any = pc.index_in(column, known) if known is not None else column
         columns.append(np.asarray(numbers.cast(pa.float64()).to_numpy(), np.float64))
     return np.column_stack(columns)
 

@@ -57,14 +57,14 @@ def read_forest(path: str, asked: Asked, types: dict[str, str] | None = None) ->
     shape = _shape(path, found, forest.margins, asked)
     if shape.explained and forest.cover is None:
         raise ModelError(
-            f"{path} does not say how many training rows came to its nodes, so that scores cannot be explained; import it without "
-            f"explain=… and contributions=…."
+            f"{path} does not say how many training rows came to its nodes, so that scores cannot be explained; import it "
+            f"without explain=… and contributions=…."
         )
     predict = found.predict()
     if found.must_agree and predict is None:
         raise ModelError(
-            f"{path} was written by {found.source.split(',')[0]}, newer than what is known here; install that version of the library, "
-            f"and its predictions will be compared."
+            f"{path} was written by {found.source.split(',')[0]}, newer than what is known here; install that version of the "
+            f"library, and its predictions will be compared."
         )
     return Imported(found.source, _inputs(found, types or {}), shape, forest.trees, forest.cover, predict, found.notes)
 

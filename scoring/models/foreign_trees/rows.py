@@ -118,7 +118,7 @@ def _categories(feature: Feature, column: Column, asked: set[int]) -> list[Any]:
         known = feature.categories.to_pylist()
         if column.allowed is not None:
             return known
-        return [*known, "\u2026unseen" if column.dtype == "string" else max(known, default=0) + 1]
+        return [*known, "\u2026unseen" if column.dtype == "string" else 1 + max(map(int, filter(None, known)), default=0)]
     limit = np.iinfo(column.dtype)
     codes = {*sorted(asked)[:_MOST_VALUES], 0, max(asked, default=0) + 1, max(asked, default=0) + 40, -1}
     return sorted(code for code in codes if limit.min <= code <= limit.max)

@@ -18,7 +18,10 @@ from scoring.models.forest_parts.shape import Link
 
 _TREE = "sklearn.tree._tree.Tree"
 _HISTOGRAM = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
-_ENCODER = {"functools.partial", "sklearn.utils.validation.check_array"}  # a partial of this one function: how HGB encodes categories
+_ENCODER = {
+    "functools.partial",
+    "sklearn.utils.validation.check_array",
+}  # a partial of this one function: how HGB encodes categories
 FORESTS = ("RandomForestClassifier", "RandomForestRegressor", "ExtraTreesClassifier", "ExtraTreesRegressor")
 BOOSTED = ("GradientBoostingClassifier", "GradientBoostingRegressor")
 HISTOGRAMS = ("HistGradientBoostingClassifier", "HistGradientBoostingRegressor")
@@ -36,7 +39,9 @@ def read_sklearn(path: str, data: bytes) -> Found:
     try:
         return _read(path, estimator, kind)
     except (AttributeError, TypeError, ValueError, IndexError, KeyError, OverflowError, AssertionError) as error:
-        raise ModelError(f"{path}: the {kind} is not fitted, or not as scikit-learn {_version()} makes it: {told(error)}.") from None
+        raise ModelError(
+            f"{path}: the {kind} is not fitted, or not as scikit-learn {_version()} makes it: {told(error)}."
+        ) from None
 
 
 def _opened(path: str, data: bytes) -> Any:
@@ -45,7 +50,9 @@ def _opened(path: str, data: bytes) -> Any:
         asked = set(skops.get_untrusted_types(data=data))
         trusted = {_TREE} if asked <= {_TREE} else {_HISTOGRAM} | (_ENCODER if asked >= _ENCODER else set())
         if unknown := sorted(asked - trusted):
-            raise ModelError(f"{path} holds {', '.join(unknown)[:200]}, which no supported model is made of; nothing of it was built.")
+            raise ModelError(
+                f"{path} holds {', '.join(unknown)[:200]}, which no supported model is made of; nothing of it was built."
+            )
         return skops.loads(data, trusted=sorted(asked))
     except ModelError:
         raise
@@ -87,7 +94,11 @@ def _link(path: str, estimator: Any, kind: str) -> tuple[Link, float, tuple[str,
     if getattr(estimator, "n_outputs_", 1) != 1 and kind in FORESTS and kind.endswith("Classifier"):
         _wrong(path, f"the {kind} has {estimator.n_outputs_} outputs; classifiers of one are supported")
     if kind == "IsolationForest":
-        return "anomaly", float(library("treelite.sklearn.isolation_forest", "treelite", "").expected_depth(estimator.max_samples_)), ()
+        return (
+            "anomaly",
+            float(library("treelite.sklearn.isolation_forest", "treelite", "").expected_depth(estimator.max_samples_)),
+            (),
+        )
     if kind.endswith("Regressor"):
         return ("exponential" if kind in HISTOGRAMS and estimator.loss in ("poisson", "gamma") else "identity"), 1.0, ()
     classes = tuple(map(str, estimator.classes_.tolist()))
@@ -110,7 +121,9 @@ def _check_trees(path: str, estimator: Any, kind: str, features: int) -> None:
         if np.shape(rows) != (len(rows), groups):
             _wrong(path, f"its trees are {np.shape(rows)}, expected {groups} in each round")
         if estimator.init_ != "zero" and type(estimator.init_).__name__ not in ("DummyClassifier", "DummyRegressor"):
-            _wrong(path, f"it begins with a {type(estimator.init_).__name__} (init), which is not supported; init=None and 'zero' are")
+            _wrong(
+                path, f"it begins with a {type(estimator.init_).__name__} (init), which is not supported; init=None and 'zero' are"
+            )
     width = int(np.max(estimator.n_classes_)) if kind in FORESTS and kind.endswith("Classifier") else 1
     outputs = int(estimator.n_outputs_) if kind in FORESTS else 1
     for place, one in enumerate(np.ravel(np.array(rows, object)) if kind in BOOSTED else rows):
@@ -122,7 +135,7 @@ def _check_trees(path: str, estimator: Any, kind: str, features: int) -> None:
         check_children(where, tree.children_left.astype(np.int64), tree.children_right.astype(np.int64))
         own = estimator.estimators_features_[place] if kind == "IsolationForest" else np.arange(features)
         asked = tree.feature[inner]
-        if asked.size and not (0 <= asked.min() and asked.max() < len(own) and 0 <= min(own) and max(own) < features):
+        if asked.size and not (asked.min() >= 0 and asked.max() < len(own) and min(own) >= 0 and max(own) < features):
             _wrong(where, f"it asks for a feature beyond {features:,}")
         if kind == "IsolationForest" and int(tree.max_depth) > 200:
             _wrong(where, f"it has {tree.max_depth:,} levels, expected 200 at most")

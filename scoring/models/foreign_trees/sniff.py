@@ -68,8 +68,8 @@ def _refuse_pickles(path: str, data: bytes) -> None:
     pickled = data[:1] == b"\x80" and data[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
     if pickled or Path(path).suffix.lower() in _PICKLES:
         raise ModelError(
-            f"{path} is a pickle, which can run code when it is read, so that none is opened; where it is trusted, {_SAVE['skops']}, or "
-            f"the booster with save_model."
+            f"{path} is a pickle, which can run code when it is read, so that none is opened; where it is trusted, "
+            f"{_SAVE['skops']}, or the booster with save_model."
         )
 
 

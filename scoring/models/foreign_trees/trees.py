@@ -10,8 +10,8 @@ import torch
 
 from scoring import ops
 from scoring.errors import ModelError
-from scoring.models.forest_parts.cover import Cover
 from scoring.models.foreign_trees.found import Found, Numbers
+from scoring.models.forest_parts.cover import Cover
 
 MOST_PLACES = 1 << 30  # nodes, leaves
 _NUMERIC, _SETS = 1, 2  # treelite's types of nodes; 0 is a leaf
@@ -102,10 +102,10 @@ def _tree(where: str, accessor: Any, margins: int, vectors: bool, cover: str) ->
     compares = set(got["cmp"][got["node_type"] == _NUMERIC].tolist())
     if unknown := compares - {_LESS, _LESS_EQUAL}:
         raise ModelError(f"{where}: comparison {min(unknown)} of treelite is not known; < and <= are.")
-    counts = np.array(accessor.get_field(cover), np.float64)
-    if counts.shape != inner.shape or not (np.isfinite(counts) & (counts >= 0)).all() or counts[0] <= 0:
-        counts = None
-    return _Tree(node, _sets(accessor, by_set, place), _leaves(where, accessor, inner, margins, vectors), counts, compares)
+    counts = np.array(accessor.get_field(cover), np.float64) if inner.any() else np.ones(1)
+    told = counts.shape == inner.shape and bool((np.isfinite(counts) & (counts >= 0)).all()) and counts[0] > 0
+    leaves = _leaves(where, accessor, inner, margins, vectors)
+    return _Tree(node, _sets(accessor, by_set, place), leaves, counts if told else None, compares)
 
 
 def _sets(accessor: Any, by_set: Numbers, place: Numbers) -> dict[int, list[int]]:
@@ -122,7 +122,9 @@ def _leaves(where: str, accessor: Any, inner: Numbers, margins: int, vectors: bo
     numbers, begin, end = (np.array(accessor.get_field(f"leaf_vector{part}")) for part in ("", "_begin", "_end"))
     begin, end = begin[~inner].astype(np.int64), end[~inner].astype(np.int64)
     if not (end - begin == margins).all():
-        raise ModelError(f"{where}: leaves hold other than {margins:,} numbers; trees with vectors must all have them for all outputs.")
+        raise ModelError(
+            f"{where}: leaves hold other than {margins:,} numbers; trees with vectors must all have them for all outputs."
+        )
     return numbers.astype(np.float64)[begin[:, None] + np.arange(margins)]
 
 
@@ -163,7 +165,9 @@ def _cover(trees: list[_Tree]) -> Cover | None:
     if any(one is None for one in counts):
         return None
     nodes, leaves = (
-        np.concatenate([count[one.inner if want else ~one.inner] for one, count in zip(trees, counts, strict=True) if count is not None])
+        np.concatenate(
+            [count[one.inner if want else ~one.inner] for one, count in zip(trees, counts, strict=True) if count is not None]
+        )
         for want in (True, False)
     )
     return Cover(torch.from_numpy(nodes), torch.from_numpy(leaves))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NoReturn
 
 import numpy as np
@@ -17,6 +18,7 @@ from scoring.models.forest_parts.shape import Link
 
 NEWEST = (3, 2)  # that was checked
 _MOST_NODES = 1 << 30
+_OF_NODES = ("left_children", "right_children", "parents", "split_indices", "split_conditions", "default_left", "sum_hessian")
 _NO_CATS: dict[str, Any] = {"enc": [], "feature_segments": [], "sorted_idx": []}
 LINKS: dict[str, Link] = {
     **dict.fromkeys(("binary:logistic", "reg:logistic"), "sigmoid"),
@@ -170,7 +172,7 @@ def _check_tree(file: _File, tree: dict[str, Any], features: int, groups: int) -
     if not 1 <= nodes < _MOST_NODES or width not in (1, groups):
         file.wrong(f"it has {nodes:,} nodes and leaves of {width:,} numbers")
     arrays: dict[str, np.ndarray[Any, Any]] = {}
-    for key in ("left_children", "right_children", "split_indices", "split_conditions", "default_left", "sum_hessian"):
+    for key in _OF_NODES:
         found = tree.get(key)
         try:
             arrays[key] = np.array(found if isinstance(found, list) else [], np.float64)
@@ -178,11 +180,14 @@ def _check_tree(file: _File, tree: dict[str, Any], features: int, groups: int) -
             file.wrong(f"{key!r} holds what is no number")
         if arrays[key].shape != (nodes,):
             file.wrong(f"{key!r} must have one number for each of {nodes:,} nodes")
-    left = arrays["left_children"]
+    left, right = arrays["left_children"], arrays["right_children"]
     inner = left >= 0
-    check_children(file.where, np.where(inner, left, -1), np.where(inner, arrays["right_children"], -1))
+    check_children(file.where, np.where(inner, left, -1), np.where(inner, right, -1))
+    above = arrays["parents"]
+    if any((above[side[inner].astype(np.int64)] != np.flatnonzero(inner)).any() for side in (left, right)):
+        file.wrong("'parents' does not fit its children")
     asked = arrays["split_indices"][inner]
-    if asked.size and not (0 <= asked.min() and asked.max() < features):
+    if asked.size and not (asked.min() >= 0 and asked.max() < features):
         file.wrong(f"it asks for a feature beyond {features:,}")
     _check_sets(file, tree, nodes)
 
@@ -204,7 +209,7 @@ def _check_sets(file: _File, tree: dict[str, Any], nodes: int) -> None:
 
 
 def _cut(file: _File) -> tuple[tuple[str, ...], int]:
-    """Keep the trees that XGBoost's scikit-learn wrapper predicts with, if it wrote the file. Returns notes, and rounds (0: all)."""
+    """Keep the trees that XGBoost's scikit-learn wrapper predicts with, if it wrote the file. Gives notes, and rounds (0: all)."""
     attributes, model = file.learner.get("attributes") or {}, file.model
     best = attributes.get("best_iteration") if isinstance(attributes, dict) else None
     if best is None:
@@ -252,7 +257,7 @@ def _strings(file: _File, offsets: Any, values: list[Any]) -> pa.Array[Any]:
         text = bytes(one & 0xFF for one in values)
         if offsets != sorted(offsets) or offsets[0] != 0 or offsets[-1] != len(text):
             raise ValueError
-        return pa.array([text[a:b].decode() for a, b in zip(offsets, offsets[1:], strict=False)], pa.string())
+        return pa.array([text[a:b].decode() for a, b in pairwise(offsets)], pa.string())
     except (TypeError, ValueError, IndexError):
         file.wrong("the names of categories in 'cats' cannot be read")
 
