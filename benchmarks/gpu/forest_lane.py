@@ -1,4 +1,4 @@
-"""A forest over the columns of the tabular lane: 500 trees of 6 levels, drawn at random. Its ranks are made by numba on the host."""
+"""A forest over the columns of the tabular lane: 500 trees of 6 levels, drawn at random. numba makes its ranks on the host."""
 
 from __future__ import annotations
 
