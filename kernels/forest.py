@@ -40,12 +40,13 @@ MAX_VALUES = 8  # of a leaf, in the registers of a program; wider leaves take mo
 TOLERANCES = {torch.float64: Tolerance(0.0, 0.0), torch.float32: Tolerance(1e-45, 6e-8)}  # sums are equal to the bit, then rounded
 INSTRUCTIONS = ("wide_loads",)  # nodes of ragged trees
 CONFIGS = {
-    "perfect": (Config((("ROWS", 512),), 4, 1), Config((("ROWS", 256),), 4, 1)),
+    "perfect": (Config((("ROWS", 256),), 4, 1), Config((("ROWS", 128),), 4, 1), Config((("ROWS", 256),), 8, 1)),
     "ragged": (
         Config((("ROWS", 64),), 1, 1),
         Config((("ROWS", 128),), 1, 1),
+        Config((("ROWS", 32),), 1, 1),
     ),  # one warp asks itself alone whether all arrived
-    "vectors": (Config((("ROWS", 32),), 1, 1),),
+    "vectors": (Config((("ROWS", 32),), 1, 1), Config((("ROWS", 64),), 1, 1)),
 }
 _CPU_ROWS, _CPU_PLACES = 1 << 12, 1 << 17  # rows, and rows x trees, that the reference walks at a time: what caches hold
 

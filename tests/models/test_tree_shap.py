@@ -163,13 +163,14 @@ def test_contributions_and_the_expected_margin_sum_to_the_margin(kind, consisten
 
 @settings(max_examples=10)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 700), st.booleans(), st.integers(2, 5))
-def test_bits_of_a_row_depend_on_no_other_row_and_not_on_threads(seed, rows, categorical, threads):
+def test_bits_of_a_row_depend_on_no_other_row_and_not_on_threads_or_the_width_of_ranks(seed, rows, categorical, threads):
     rng, draw, before = np.random.default_rng(seed), torch.Generator().manual_seed(seed), torch.get_num_threads()
     trees = drawn.trees(draw, 7, 6, 5, 2, categorical=categorical)
     cover = covered(trees, rng.integers(1, 9, len(trees.leaves)).astype(float).tolist())
     ranking = Ranking.of(trees, 5)
     explainer = Explainer(trees, cover, ranking, 5)
-    ranks, margin = ranking.ranks(values(rng, trees, 5, rows, categorical)).numpy(), rng.integers(0, 2, rows)
+    columns, margin = values(rng, trees, 5, rows, categorical), rng.integers(0, 2, rows)
+    ranks = ranking.ranks(columns).numpy()
     try:
         torch.set_num_threads(1)
         whole = explainer.contributions(ranks, margin).view(np.int64)
@@ -177,8 +178,10 @@ def test_bits_of_a_row_depend_on_no_other_row_and_not_on_threads(seed, rows, cat
         assert np.array_equal(explainer.contributions(ranks, margin).view(np.int64), whole)
     finally:
         torch.set_num_threads(before)
+    wide = replace(ranking, dtype=torch.int32).ranks(columns).numpy()
+    assert np.array_equal(explainer.contributions(wide, margin).view(np.int64), whole)
     order = rng.permutation(rows)
-    assert np.array_equal(explainer.contributions(ranks[:, order].astype(np.int16), margin[order]).view(np.int64), whole[order])
+    assert np.array_equal(explainer.contributions(ranks[:, order], margin[order]).view(np.int64), whole[order])
     for some in (order[:1], order[: rows // 2], np.sort(order[: rows // 3])):
         assert np.array_equal(explainer.contributions(ranks[:, some], margin[some]).view(np.int64), whole[some])
 
@@ -250,7 +253,7 @@ def agrees(trees, cover, rows, theirs, within):
 def test_contributions_are_those_of_lightgbm(classes):
     rows, labels = data(classes)
     goal = {"objective": "binary"} if classes == 2 else {"objective": "multiclass", "num_class": classes}
-    settings = {**goal, "num_leaves": 24, "verbose": -1, "num_threads": 2, "seed": 1, "bagging_fraction": 0.7, "bagging_freq": 1}
+    settings = {**goal, "num_leaves": 24, "verbose": -1, "num_threads": 1, "seed": 1, "bagging_fraction": 0.7, "bagging_freq": 1}
     booster = lightgbm.train(settings, lightgbm.Dataset(rows, labels, categorical_feature=[6]), 25)
     odd = rows[:200].copy()
     odd[:40, 6] = np.tile([-3, 41, 1000, np.nan], 10)
@@ -264,7 +267,7 @@ def test_contributions_are_those_of_lightgbm(classes):
 def test_contributions_are_those_of_xgboost(classes):
     rows, labels = data(classes)
     goal = {"objective": "binary:logistic"} if classes == 2 else {"objective": "multi:softprob", "num_class": classes}
-    settings = {**goal, "max_depth": 6, "nthread": 2, "seed": 1, "subsample": 0.7, "max_cat_to_onehot": 4}
+    settings = {**goal, "max_depth": 6, "nthread": 1, "seed": 1, "subsample": 0.7, "max_cat_to_onehot": 4}
     kinds = ["float"] * 6 + ["c"]
 
     def matrix(given, labels=None):

@@ -146,11 +146,12 @@ def _slots(trees: Any, feature: Integers) -> tuple[dict[int, Integers], dict[int
     for node, held in trees.sets.items():
         named.setdefault(int(feature[node]), set()).update(held)
     known = {asked: np.array(sorted(held), np.int64) for asked, held in named.items()}
-    masks: dict[int, Flags] = {}
+    default, masks = trees.default_left.tolist(), dict[int, Flags]()
     for node, held in trees.sets.items():
         categories = known[int(feature[node])]
-        left = np.isin(categories, np.array(list(held), np.int64))
-        masks[node] = np.concatenate([left, [False, bool(trees.default_left[node])]])
+        masks[node] = left = np.zeros(categories.size + 2, np.bool_)
+        left[np.searchsorted(categories, np.array(list(held), np.int64))] = True
+        left[-1] = default[node]
     return known, masks
 
 

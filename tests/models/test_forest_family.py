@@ -6,15 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from scoring import columns, ops
+from scoring.errors import ModelError
 from scoring.kernels.forest_parts import drawn
 from scoring.kernels.forest_parts.trees import Ranking, pack
 from scoring.kernels.frame import operator
 from scoring.models.forest_parts import bits, plain, walk
+from scoring.models.forest_parts.cover import Cover
 from scoring.models.forest_parts.ranks import Ranker
 from scoring.models.forest_parts.shape import Feature, ForestShape
 from scoring.models.forest_parts.write import write_forest
@@ -134,3 +138,85 @@ def test_a_bundle_scores_as_it_was_written(trees, rounded, data):
     again = model.forward(model.encode(given_.take(pa.array(rows)))).numpy()
     np.testing.assert_array_equal(again.view(np.int32), found[rows].view(np.int32))
     assert columns.width(model.outputs) == found.shape[1]
+
+
+@settings(max_examples=15, deadline=None)
+@given(forests().filter(lambda t: t.roots.numel() <= 60), st.integers(1, 9), st.booleans())
+def test_explanations_sum_to_the_margin_and_name_the_largest(trees, reasons, everything):
+    """Of the class that was decided for, where there are several; with every other output beside them."""
+    margins = len(trees.base)
+    classes = tuple(f"c{n}" for n in range(margins)) if margins > 1 else ()
+    shape = replace(
+        shape_of(trees, True), link="softmax" if classes else "sigmoid", classes=classes, margin=True, reasons=reasons,
+        contributions=True,
+    )  # fmt: skip
+    table = pa.Table.from_batches([batch(trees, 40, 3)])
+    found = plain.outputs(shape, trees, cover_of(trees), table)
+    names = [field for output in shape.outputs for field in [output.name] * output.width]
+    of = {name: found[:, [n for n, other in enumerate(names) if other == name]] for name in names}
+    chosen = of["class"][:, 0].astype(int) if classes else np.zeros(40, int)
+    margin = np.column_stack([of[f"margin_{name}"] for name in classes] or [of["margin"]])[np.arange(40), chosen]
+    np.testing.assert_allclose(of["contributions"].sum(1), margin, rtol=1e-9, atol=1e-9)
+    given_ = np.column_stack([of[f"contribution_{n}"] for n in range(1, reasons + 1)])
+    feature = np.column_stack([of[f"reason_{n}"] for n in range(1, reasons + 1)]).astype(int)
+    largest = -np.sort(-np.abs(of["contributions"][:, :-1]), axis=1)[:, :reasons]
+    np.testing.assert_array_equal(np.abs(given_[:, : largest.shape[1]]), largest)
+    kept = min(reasons, FEATURES)
+    np.testing.assert_array_equal(given_[:, :kept], np.take_along_axis(of["contributions"][:, :-1], feature[:, :kept], 1))
+
+
+def cover_of(trees):
+    """Each leaf was reached by some rows, and each node by those of both sides."""
+    leaves = torch.randint(1, 50, (len(trees.leaves),), generator=torch.Generator().manual_seed(0)).double()
+    nodes = torch.zeros(trees.feature.numel(), dtype=torch.float64)
+
+    def weight(child):
+        if child < 0:
+            return float(leaves[~child])
+        nodes[child] = weight(int(trees.left[child])) + weight(int(trees.right[child]))
+        return float(nodes[child])
+
+    for root in trees.roots.tolist():
+        weight(root)
+    return Cover(nodes, leaves)
+
+
+def foreign(change):
+    """A bundle whose file was altered."""
+    torch.manual_seed(0)
+    trees = drawn.trees(torch.Generator().manual_seed(1), 4, 3, FEATURES, outputs=2, categorical=True, leaf=torch.float64)
+    shape, rows = shape_of(trees, True), batch(trees, 20, 1)
+    table = pa.Table.from_batches([rows])
+    folder = tempfile.mkdtemp()
+    inputs = {field.name: Column(NAMES.get(str(field.type), str(field.type))) for field in rows.schema}
+    expected = plain.outputs(shape, trees, None, table)
+    write_forest(
+        folder, name="f", version="1", inputs=inputs, shape=shape, trees=trees, cover=None, golden=table, expected=expected,
+        source="drawn",
+    )  # fmt: skip
+    path = f"{folder}/weights.safetensors"
+    held = load_file(path)
+    change(held)
+    save_file(held, path)
+    return folder
+
+
+CHANGES = {
+    "a node has two parents": lambda held: held["left"].__setitem__(1, 0),  # a circle
+    "a child is beyond": lambda held: held["right"].__setitem__(0, 10_000),
+    "features beyond": lambda held: held["feature"].fill_(FEATURES),
+    "splits it otherwise": lambda held: held["feature"].fill_(1),
+    "must be finite": lambda held: held["leaves"].fill_(math.nan),
+    "does not divide": lambda held: held["sets.starts"].__setitem__(0, 1),
+    "output must hold": lambda held: held["output"].fill_(7),
+    "threshold is NaN": lambda held: held["threshold"].fill_(math.nan),
+    "golden scores": lambda held: held["leaves"].add_(1.0),
+    "lacks": lambda held: held.pop("roots"),
+}
+
+
+@pytest.mark.parametrize("said", CHANGES)
+def test_an_altered_bundle_is_refused(said):
+    with pytest.raises(ModelError) as error:
+        load(foreign(CHANGES[said]))
+    assert said in str(error.value)
