@@ -17,7 +17,6 @@ Floor: bytes = F*N*w of the columns, read once, + N*outputs*w of sums + the fore
 comparisons + K additions). Neither binds: a level is two dependent loads through L1, so the issue of instructions does.
 Rows lie in lanes and a warp stays with one tree, so that upper nodes are broadcast and columns, which are feature-major, are read
 side by side; several rows of a thread hide each other's latency. A node names both sides, so a leaf costs no step of its own.
-Not yet measured on a GPU.
 On trust: children, leaves, sets and starts in range, as `pack` checks them.
 """
 
