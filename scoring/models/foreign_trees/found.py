@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -10,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from scoring.errors import ModelError
+from scoring.errors import ModelError, told
 from scoring.models.forest_parts.shape import Link
 
 MOST_FEATURES = 1 << 19
@@ -69,6 +70,13 @@ def installed(name: str) -> Any | None:
         return import_module(name)
     except ImportError:
         return None
+
+
+def refused(where: str, error: BaseException) -> ModelError:
+    """What treelite does not take, without the place in its sources that it names first."""
+    return ModelError(
+        f"{where} is refused by treelite: {re.sub(r'^.*?[.](cc|h):[0-9]+: (Error: )?', '', told(error)).rstrip('.!')}."
+    )
 
 
 def named(where: str, names: list[Any], features: int) -> tuple[str, ...]:

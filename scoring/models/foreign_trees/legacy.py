@@ -7,8 +7,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from scoring.errors import ModelError, told
-from scoring.models.foreign_trees.found import Found, check_children, library, named
+from scoring.errors import ModelError
+from scoring.models.foreign_trees.found import Found, check_children, library, named, refused
 from scoring.models.foreign_trees.xgboost import LINKS
 
 _NODE = np.dtype([("parent", "<i4"), ("left", "<i4"), ("right", "<i4"), ("feature", "<u4"), ("value", "<f4")])
@@ -107,4 +107,4 @@ def _loaded(path: str) -> Any:
     try:
         return treelite.load_xgboost_model_legacy_binary(path)
     except Exception as error:
-        raise ModelError(f"{path} is refused by treelite: {told(error)}.") from None
+        raise refused(path, error) from None

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from scoring.errors import ModelError, told
-from scoring.models.foreign_trees.found import Found, Predict, Predicted, installed, library, named
+from scoring.errors import ModelError
+from scoring.models.foreign_trees.found import Found, Predict, Predicted, installed, library, named, refused
 from scoring.models.foreign_trees.lightgbm_text import Keys, Text, read_text
 from scoring.models.foreign_trees.predict import matrix
 from scoring.models.forest_parts.shape import Link
@@ -114,7 +114,7 @@ def _loaded(path: str, checked: str) -> Any:
             file.flush()
             return treelite.load_lightgbm_model(file.name)
     except Exception as error:
-        raise ModelError(f"{path} is refused by treelite: {told(error)}.") from None
+        raise refused(path, error) from None
 
 
 def _predict(checked: str, groups: int, means: bool, categories: dict[int, pa.Array[Any] | None]) -> Predict | None:

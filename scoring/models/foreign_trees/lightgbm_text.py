@@ -110,7 +110,7 @@ def _keys(where: str, text: str) -> Keys:
 
 def _check_head(head: Keys, features: int, groups: int) -> None:
     infos = head.of.get("feature_infos", "").split()
-    if len(infos) not in (0, features) or not all(map(_INFO.fullmatch, infos)):
+    if len(infos) != features or not all(map(_INFO.fullmatch, infos)):
         head.wrong(f"'feature_infos' must be one range or list of categories for each of {features:,} features")
     if not _OBJECTIVE.fullmatch(head.of.get("objective", "")):
         head.wrong(f"the objective {head.of['objective'][:80]!r} is not as LightGBM writes it")

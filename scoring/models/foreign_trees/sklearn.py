@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from scoring.errors import ModelError, told
-from scoring.models.foreign_trees.found import Found, Numbers, Predict, Predicted, check_children, library, named
+from scoring.models.foreign_trees.found import Found, Numbers, Predict, Predicted, check_children, library, named, refused
 from scoring.models.foreign_trees.predict import matrix
 from scoring.models.forest_parts.shape import Link
 
@@ -197,7 +197,7 @@ def _loaded(path: str, estimator: Any, kind: str) -> Any:
     try:
         return treelite.import_model(given)
     except Exception as error:
-        raise ModelError(f"{path}: the {kind} is refused by treelite: {told(error)}.") from None
+        raise refused(f"{path}: the {kind}", error) from None
 
 
 def _predict(estimator: Any, kind: str, categories: dict[int, pa.Array[Any] | None], names: tuple[str, ...]) -> Predict:

@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 import numpy as np
 import pyarrow as pa
 
-from scoring.errors import ModelError, told
-from scoring.models.foreign_trees.found import Found, check_children, library, named
+from scoring.errors import ModelError
+from scoring.models.foreign_trees.found import Found, check_children, library, named, refused
 from scoring.models.foreign_trees.predict import booster
 from scoring.models.foreign_trees.ubjson import read_ubjson
 from scoring.models.forest_parts.shape import Link
@@ -273,4 +273,4 @@ def _loaded(path: str, text: str) -> Any:
     try:
         return treelite.from_xgboost_json(text)
     except Exception as error:  # treelite raises its own error, and through ctypes others
-        raise ModelError(f"{path} is refused by treelite: {told(error)}.") from None
+        raise refused(path, error) from None
