@@ -421,6 +421,7 @@ REFUSED = {
     ),
     "an unknown objective": (rewritten(lambda root: root["learner"]["objective"].update(name="reg:mine")), "reg:mine"),
     "a circle": (rewritten(circular), "tree 0: a child is no node"),
+    "a leaf of another sign": (rewritten(lambda root: trees_of(root)[0]["left_children"].__setitem__(-1, -9)), "a child is -9"),
     "two parents": (rewritten(lambda root: trees_of(root)[0]["left_children"].__setitem__(1, 2)), "two parents"),
     "a child beyond": (rewritten(lambda root: trees_of(root)[0]["right_children"].__setitem__(0, 10**9)), "no node of"),
     "a feature beyond": (rewritten(lambda root: trees_of(root)[0]["split_indices"].__setitem__(0, 5)), "beyond 5"),

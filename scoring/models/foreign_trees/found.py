@@ -103,6 +103,8 @@ def check_children(where: str, left: Numbers, right: Numbers) -> None:
     if not nodes or left.shape != right.shape or bool(((left < 0) != (right < 0)).any()):
         raise ModelError(f"{where}: a node has one child, expected two or none.")
     children = np.concatenate([left, right])
+    if int(children.min()) < -1:
+        raise ModelError(f"{where}: a child is {int(children.min()):,}, expected a node, or -1 at leaves.")
     children = children[children >= 0]
     if children.size and (int(children.max()) >= nodes or int(children.min()) < 1):
         raise ModelError(f"{where}: a child is no node of 1 to {nodes - 1:,}.")

@@ -182,7 +182,7 @@ def _check_tree(file: _File, tree: dict[str, Any], features: int, groups: int) -
             file.wrong(f"{key!r} must have one number for each of {nodes:,} nodes")
     left, right = arrays["left_children"], arrays["right_children"]
     inner = left >= 0
-    check_children(file.where, np.where(inner, left, -1), np.where(inner, right, -1))
+    check_children(file.where, left, np.where(inner, right, -1))
     above = arrays["parents"]
     if any((above[side[inner].astype(np.int64)] != np.flatnonzero(inner)).any() for side in (left, right)):
         file.wrong("'parents' does not fit its children")
