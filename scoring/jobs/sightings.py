@@ -13,17 +13,18 @@ from scoring.watch import causes
 from scoring.watch.baseline import Baseline
 from scoring.watch.drift import WHOLE, Finding
 from scoring.watch.plan import Output, Watched
-from scoring.watch.summary import Summary
+from scoring.watch.summary import MIXED, Summary
 
 _FAMILIES = ("drift", "score_drift", "null_rate")
 _GRAVITY = ("fail", "warn", "pass", "skip")
 _WITHIN = 3  # segments that are named
+_PRESENCE = ("with a value", "null or NaN")
 _OTHERS = "unseen or rare"
 Rank = tuple[int, float]
 
 
 class Sightings:
-    """Use: `add` partitions in the order of their keys, then `columns` and `scores`."""
+    """Use: `add` partitions in the order of their keys, then `columns` and `scores`. `baseline` is that of the run's verdicts."""
 
     def __init__(self, baseline: Baseline | None) -> None:
         self._baseline = baseline
@@ -33,7 +34,7 @@ class Sightings:
     def add(self, key: str, found: Mapping[str, Any]) -> None:
         """`found` is the record of a judgement, as `scoring.jobs.watching` keeps it."""
         summary = Summary(found["summary"])
-        ours = self._baseline is not None and summary.plan == self._baseline.plan.digest
+        ours = self._baseline is not None and found["baseline"] == self._baseline.digest and summary.plan != MIXED
         self._total += Summary({k: summary.plain[k] for k in ("plan", "rows", "scores") if k in summary.plain})
         for one in (Finding(**plain) for plain in found["findings"]):
             if one.family in _FAMILIES and one.status != "skip":
@@ -54,6 +55,9 @@ class Sightings:
             return None
         part = "scores" if score else "columns"
         before = _with_n(self._baseline.summary.of(part)[name], self._baseline.summary.rows)
+        if column.of_nulls:
+            cells = [(c["n"], c["rows"] - c["n"]) for c in (before, column.counts)]
+            return Histogram(_PRESENCE, cells[0], cells[1], True)
         plan = self._baseline.plan
         return histogram(plan.outputs[name] if score else plan.columns[name], before, column.counts)
 
@@ -63,7 +67,7 @@ class Sightings:
         return tuple(self._score(name, plain[name]) for name in sorted(plain))
 
     def _score(self, name: str, now: Mapping[str, Any]) -> ScoreColumn:
-        mine = self._baseline if self._baseline is not None and self._total.plan == self._baseline.plan.digest else None
+        mine = self._baseline
         output = mine.plan.outputs.get(name, Output()) if mine else Output()
         before = mine.summary.of("scores").get(name) if mine else None
         pair = (_with_n(before, before["rows"]), _with_n(now, now["rows"])) if before else None
@@ -78,6 +82,7 @@ class _Column:
         self.worst: dict[str, Found] = {}
         self.within: dict[str, Found] = {}
         self.trail: dict[str, tuple[float, bool]] = {}
+        self.of_nulls = False
         self.counts: dict[str, Any] | None = None
         self._drawn: Rank = (-len(_GRAVITY), -1.0)
 
@@ -101,6 +106,7 @@ class _Column:
         part = summary.of("scores" if one.family == "score_drift" else "columns")
         if one.column in part:
             self.counts, self._drawn = _with_n(part[one.column], summary.rows), _rank(found)
+            self.of_nulls = one.family == "null_rate" and one.status in ("warn", "fail")
 
 
 def histogram(cells: Watched | Output, before: Mapping[str, Any], now: Mapping[str, Any]) -> Histogram | None:
@@ -117,7 +123,7 @@ def histogram(cells: Watched | Output, before: Mapping[str, Any], now: Mapping[s
 
 def _with_n(counts: Mapping[str, Any], rows: int) -> dict[str, Any]:
     """`n`, the finite values, as bins are counted from."""
-    return {**counts, "n": rows - sum(counts.get(odd, 0) for odd in ("null", "nan", "inf", "ninf"))}
+    return {**counts, "rows": rows, "n": rows - sum(counts.get(odd, 0) for odd in ("null", "nan", "inf", "ninf"))}
 
 
 def _mean(counts: Mapping[str, Any], output: Output) -> float | None:

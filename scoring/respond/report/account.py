@@ -14,6 +14,7 @@ from scoring.types import Check, PartitionRecord, RunRecord
 OUTCOMES = ("scored", "quarantined", "suppressed")
 _GRAVITY = ("failed", "held", "paused", "refused", "published-with-warnings", "published", "skipped")
 _VERDICTS = ("fail", "warn", "skip", "pass")
+_DRAWN = ("drift", "score_drift", "null_rate")
 _MOST_CHECKS = 300
 
 
@@ -43,6 +44,11 @@ class Verdict:
     where: str
 
     @property
+    def drawn(self) -> bool:
+        """Whether the drift of a column tells it, in a picture."""
+        return self.check in _DRAWN and bool(self.subject)
+
+    @property
     def met(self) -> str:
         """In how many partitions it came out so: "10 of 30"."""
         return f"{count(self.partitions[self.status])} of {count(sum(self.partitions.values()))}"
@@ -54,8 +60,12 @@ def grave(word: str) -> bool:
 
 def sentence(facts: Facts) -> str:
     """What happened, for somebody who reads nothing else."""
-    record = facts.record
-    return " ".join([_ending(record), *_lost(record), *_unlike(record)])
+    return _ending(facts.record)
+
+
+def further(facts: Facts) -> str:
+    """What was lost, and what looks odd: for somebody who reads on."""
+    return " ".join([*_lost(facts.record), *_unlike(facts.record)])
 
 
 def _ending(record: RunRecord) -> str:

@@ -115,7 +115,7 @@ def cost(facts: Facts) -> list[Item]:
     record = facts.record
     wall, rows, lanes = record.rates.get("wall_seconds", 0.0), fresh(record), record.rates.get("lanes", 0.0)
     found = [Item("Rows per second", count(record.rates.get("rows_per_second", 0.0)), "while scoring")]
-    found.append(Item("Time in all", duration(wall), "from the start of the lanes to the end"))
+    found.append(Item("Time in all", duration(wall), "start and end included"))
     if tokens := record.rates.get("tokens_per_second"):
         found.append(Item("Tokens per second", count(tokens), "while scoring"))
     if not lanes:

@@ -20,7 +20,7 @@ from scoring.respond.report.steps import steps
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _LONGEST = 20_000  # paths of pictures; names are cut before
-_LINES = 15  # partitions that are shown at once; the others unfold
+_LINES = 10  # partitions that are shown at once; the others unfold
 
 
 def render(facts: Facts) -> str:
@@ -35,6 +35,7 @@ def render(facts: Facts) -> str:
             facts=facts,
             record=record,
             sentence=account.sentence(facts),
+            further=account.further(facts),
             grave=account.grave(record.status),
             statuses=account.statuses(record),
             figures=figures(facts),
@@ -43,7 +44,8 @@ def render(facts: Facts) -> str:
             lost=words.share(record.rows["in"] - record.rows["scored"], record.rows["in"]),
             lines=lines[:_LINES],
             more_lines=lines[_LINES:],
-            verdicts=[v for v in verdicts if v.status in ("fail", "warn")],
+            verdicts=[v for v in verdicts if v.status in ("fail", "warn") and (v.holds or not v.drawn)],
+            drawn=sum(v.status in ("fail", "warn") and v.drawn for v in verdicts),
             calm_verdicts=[v for v in verdicts if v.status not in ("fail", "warn")],
             cards=drifted[: findings.MOST_CARDS],
             cards_left=[c.name for c in drifted[findings.MOST_CARDS :]],

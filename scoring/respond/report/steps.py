@@ -11,6 +11,7 @@ from scoring.respond.report.words import plural
 from scoring.settings import WATCHED
 
 _MOST_HELD = 3
+_PATHS = ("source.path", "model.bundle")
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,23 @@ def _unfinished(facts: Facts) -> Iterator[Step]:
 
 def _quarantine(facts: Facts) -> Iterator[Step]:
     if facts.record.rows["quarantined"]:
-        said = f"scoring quarantine {_place(facts)} {shlex.quote(f'run={facts.record.run_id}')}"
-        yield Step("See which rules lost rows, in which files, and which break together", said)
+        run = shlex.quote(f"run={facts.record.run_id}")
         yield Step(
-            "After the contract was mended, let in what is good now", f"scoring requeue {_place(facts)} … with the line of the run"
+            "See which rules lost rows, in which files, and which break together", f"scoring quarantine {_place(facts)} {run}"
         )
+        words = [
+            f"source={facts.settings.get('source.kind', '…')}",
+            *(f"{word}={facts.settings.get(word, '…')}" for word in _PATHS),
+        ]
+        line = f"scoring requeue {shlex.join(words)} {_place(facts)} {run} contract=…"
+        yield Step("Let in what is good under a mended contract: the line of the run, said with requeue", line)
 
 
 def _drift(facts: Facts) -> Iterator[Step]:
     found = [p for p in facts.record.partitions if any(c.name in WATCHED and c.status in ("warn", "fail") for c in p.checks)]
     if found:
         why = f"If the new data are right ({plural(len(found), 'partition')}), count a new baseline from them; else mend the feed"
-        source, bundle = (facts.settings.get(word, "…") for word in ("source.path", "model.bundle"))
+        source, bundle = (facts.settings.get(word, "…") for word in _PATHS)
         yield Step(why, f"scoring baseline {shlex.quote(source)} {shlex.quote(f'bundle={bundle}')}")
 
 

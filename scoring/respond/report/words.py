@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from scoring.respond.manual import clean
@@ -51,7 +52,9 @@ def duration(seconds: float) -> str:
 
 
 def amount(money: float) -> str:
-    return f"{money:,.2f}" if money >= 1 else f"{money:.3g}"
+    """Two decimals, or as many as small change needs to show two digits."""
+    digits = 2 if money >= 1 or money <= 0 else max(2, 1 - math.floor(math.log10(money)))
+    return f"{money:,.{min(digits, 12)}f}"
 
 
 def plural(number: int, one: str, many: str = "") -> str:
