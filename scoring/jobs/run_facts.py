@@ -21,7 +21,6 @@ from scoring.types import PartitionRecord, Receipt, RunRecord
 from scoring.watch import baseline as stored
 from scoring.watch.baseline import Baseline
 
-_SETTINGS = ("source.kind", "source.path", "model.bundle", "engine.kind", "engine.lanes", "hardware.device", "watch.baseline")
 _RULES, _EXAMPLES = 20, 3  # of the rules that lost most rows, so many rows each
 
 
@@ -45,7 +44,7 @@ def gather(store: Store, run_id: str) -> Facts:
     return Facts(
         record,
         store.root,
-        {key: str(value) for key in _SETTINGS if (value := _at(config, key)) is not None},
+        dict(_flat(config)),
         _device_share(record, config),
         _number(_at(config, "hardware.price_per_hour")),
         seen.columns(),
@@ -105,6 +104,15 @@ def _config(store: Store, run_id: str) -> dict[str, Any]:
     except (MissingError, yaml.YAMLError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """Settings by path; what is not said is left out."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{key}.")
+        elif value not in (None, []):
+            yield f"{before}{key}", str(value)
 
 
 def _at(config: Mapping[str, Any], path: str) -> Any:

@@ -69,7 +69,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Facts:
-    """`workspace` is where the commands of the page point. `settings` are those of the run that people ask for, by name. `price` is
+    """`workspace` is where the commands of the page point. `settings` are all of the run, by path, as kept. `price` is
     that of a device for an hour. `baseline` says why there is nothing to compare with, "" if there is.
     """
 

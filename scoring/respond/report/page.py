@@ -19,6 +19,7 @@ from scoring.respond.report.facts import Facts
 from scoring.respond.report.steps import steps
 
 _TEMPLATES = Path(__file__).with_name("templates")
+_ASKED = ("source.kind", "source.path", "model.bundle", "engine.kind", "engine.lanes", "hardware.device", "watch.baseline")
 _LONGEST = 20_000  # paths of pictures; names are cut before
 _LINES = 10  # partitions that are shown at once; the others unfold
 
@@ -90,7 +91,7 @@ def environment(facts: Facts) -> list[effort.Item]:
     found = [("run", record.run_id), ("started", record.started), ("finished", record.finished)]
     found += [(f"model {key}", value) for key, value in sorted(record.model.items())]
     found += [("device", f"{device}: {words.count(rows)} rows") for device, rows in sorted(record.devices.items())]
-    found += sorted(record.environment.items()) + sorted(facts.settings.items())
+    found += sorted(record.environment.items()) + [(key, facts.settings[key]) for key in _ASKED if key in facts.settings]
     found += [("fingerprint", record.fingerprint)]
     found += [(f"ledger {key}", str(value)) for key, value in sorted(record.ledger.items())]
     return [effort.Item(words.name(key), words.name(str(value), 300)) for key, value in found if value not in ("", None)]

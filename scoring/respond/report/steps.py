@@ -42,15 +42,10 @@ def _unfinished(facts: Facts) -> Iterator[Step]:
 
 def _quarantine(facts: Facts) -> Iterator[Step]:
     if facts.record.rows["quarantined"]:
-        run = shlex.quote(f"run={facts.record.run_id}")
-        yield Step(
-            "See which rules lost rows, in which files, and which break together", f"scoring quarantine {_place(facts)} {run}"
-        )
-        words = [
-            f"source={facts.settings.get('source.kind', '…')}",
-            *(f"{word}={facts.settings.get(word, '…')}" for word in _PATHS),
-        ]
-        line = f"scoring requeue {shlex.join(words)} {_place(facts)} {run} contract=…"
+        mine = f"{_place(facts)} {shlex.quote(f'run={facts.record.run_id}')}"
+        yield Step("See which rules lost rows, in which files, and which break together", f"scoring quarantine {mine}")
+        words = {"source": facts.settings.get("source.kind", "…")} | {word: facts.settings.get(word, "…") for word in _PATHS}
+        line = f"scoring requeue {shlex.join(f'{word}={value}' for word, value in words.items())} {mine} contract=…"
         yield Step("Let in what is good under a mended contract: the line of the run, said with requeue", line)
 
 

@@ -35,6 +35,8 @@ def share(part: float, whole: float = 1.0) -> str:
     if not whole:
         return NONE
     found = part / whole
+    if found in (0, 1):
+        return f"{found:.0%}"
     if 0 < found < 0.0001:
         return "<0.01%"
     if 0.9999 < found < 1:
