@@ -87,6 +87,8 @@ def examples(store: Store, run_id: str, receipts: Iterable[Receipt], samples: in
     """
     tagged, found = _Tagged(store), dict[str, list[Sample]]({rule: [] for rule in rules})
     for receipt in receipts:
+        if all(len(some) >= samples for some in found.values()):
+            break
         if any(rule in found and len(found[rule]) < samples for rule, rows in receipt.reasons.items() if rows or receipt.bad_files):
             for path in (file.key for file in receipt.quarantine if store.exists(file.key)):
                 for one in _samples(store, run_id, path, _Count(samples).file(store, path), tagged):

@@ -11,6 +11,7 @@ from scoring.respond.report.words import count, name, plural, share, span, statu
 from scoring.settings import WATCHED
 from scoring.types import Check, PartitionRecord, RunRecord
 
+SUPPRESSED = "admit:suppressed"
 OUTCOMES = ("scored", "quarantined", "suppressed")
 _GRAVITY = ("failed", "held", "paused", "refused", "published-with-warnings", "published", "skipped")
 _VERDICTS = ("fail", "warn", "skip", "pass")
@@ -93,13 +94,18 @@ def _warned(record: RunRecord) -> bool:
 def _lost(record: RunRecord) -> Iterable[str]:
     rows = record.rows
     if rows["quarantined"]:
-        reason = max(record.reasons.items(), key=lambda r: (r[1], r[0]), default=("", 0))
+        reason = max(rejections(record).items(), key=lambda r: (r[1], r[0]), default=("", 0))
         most = f", most often by {name(reason[0])} ({count(reason[1])})" if reason[1] else ""
         yield f"{count(rows['quarantined'])} rows ({share(rows['quarantined'], rows['in'])}) are in quarantine{most}."
     elif rows["in"]:
         yield "No row was lost."
     if rows["suppressed"]:
         yield f"{count(rows['suppressed'])} rows were suppressed."
+
+
+def rejections(record: RunRecord) -> dict[str, int]:
+    """Rows by "stage:rule" that are in quarantine: suppressed ones are counted among the reasons, and are not."""
+    return {reason: rows for reason, rows in record.reasons.items() if reason != SUPPRESSED}
 
 
 def _unlike(record: RunRecord) -> Iterable[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scoring.respond.report.account import rejections
 from scoring.respond.report.facts import Example, Facts, Found, ScoreColumn, WatchedColumn
 from scoring.respond.report.pictures import Bars, Trail, bars, trail
 from scoring.respond.report.words import NONE, count, family, name, plural, share, span
 from scoring.types import RunRecord
 
 _GRAVITY = ("fail", "warn", "pass", "skip")
-MOST_CARDS, MOST_CALM = 60, 400
+MOST_CARDS, MOST_CALM = 200, 400
 _MOST_RULES, _MOST_FILES, _LONGEST_VALUE = 100, 100, 60
 
 
@@ -134,7 +135,7 @@ def _mean(mean: float | None) -> str:
 def losses(facts: Facts) -> list[Loss]:
     """Rules by the rows that they lost; shares are of all rows."""
     record = facts.record
-    found = sorted(record.reasons.items(), key=lambda r: (-r[1], r[0]))
+    found = sorted(rejections(record).items(), key=lambda r: (-r[1], r[0]))
     return [_loss(rule, rows, record, facts.examples) for rule, rows in found[:_MOST_RULES]]
 
 
