@@ -36,10 +36,12 @@ class Sightings:
         summary = Summary(found["summary"])
         ours = self._baseline is not None and found["baseline"] == self._baseline.digest and summary.plan != MIXED
         self._total += Summary({k: summary.plain[k] for k in ("plan", "rows", "scores") if k in summary.plain})
-        for one in (Finding(**plain) for plain in found["findings"]):
-            if one.family in _FAMILIES and one.status != "skip":
-                name = (one.family == "score_drift", one.column)
-                self._columns.setdefault(name, _Column()).add(Found(key, one), summary if ours else None)
+        for plain in found["findings"]:
+            if plain["family"] in _FAMILIES and plain["status"] != "skip":
+                name = (plain["family"] == "score_drift", plain["column"])
+                if (column := self._columns.get(name)) is None:
+                    column = self._columns[name] = _Column()
+                column.add(key, plain, summary if ours else None)
 
     def columns(self) -> tuple[WatchedColumn, ...]:
         return tuple(self._column(score, name, column) for (score, name), column in sorted(self._columns.items()))
@@ -53,13 +55,15 @@ class Sightings:
     def _picture(self, score: bool, name: str, column: _Column) -> Histogram | None:
         if self._baseline is None or column.counts is None:
             return None
-        part = "scores" if score else "columns"
-        before = _with_n(self._baseline.summary.of(part)[name], self._baseline.summary.rows)
+        counted = self._baseline.summary.of("scores" if score else "columns").get(name)
+        if counted is None:
+            return None
+        before, now = _with_n(counted, self._baseline.summary.rows), _with_n(*column.counts)
         if column.of_nulls:
-            cells = [(c["n"], c["rows"] - c["n"]) for c in (before, column.counts)]
+            cells = [(c["n"], c["rows"] - c["n"]) for c in (before, now)]
             return Histogram(_PRESENCE, cells[0], cells[1], True)
         plan = self._baseline.plan
-        return histogram(plan.outputs[name] if score else plan.columns[name], before, column.counts)
+        return histogram(plan.outputs[name] if score else plan.columns[name], before, now)
 
     def scores(self) -> tuple[ScoreColumn, ...]:
         """Scores over all partitions; without a baseline their means alone."""
@@ -76,37 +80,46 @@ class Sightings:
 
 
 class _Column:
-    """The worst by family and by segment, effect beside limit by partition, and the counts of the worst partition."""
+    """The worst by family and by segment, effect beside limit by partition, and the counts of the worst partition.
+
+    Of findings, which are many, only those that are worse than what is known become more than plain data.
+    """
 
     def __init__(self) -> None:
         self.worst: dict[str, Found] = {}
         self.within: dict[str, Found] = {}
         self.trail: dict[str, tuple[float, bool]] = {}
         self.of_nulls = False
-        self.counts: dict[str, Any] | None = None
+        self.counts: tuple[Mapping[str, Any], int] | None = None  # as counted, and the rows they were counted in
+        self._ranks: dict[str, Rank] = {}
         self._drawn: Rank = (-len(_GRAVITY), -1.0)
 
-    def add(self, found: Found, summary: Summary | None) -> None:
-        one = found.finding
-        hit = one.status in ("warn", "fail")
-        if one.slice != WHOLE:
-            if hit and (one.slice not in self.within or _rank(found) > _rank(self.within[one.slice])):
-                self.within[one.slice] = found
+    def add(self, key: str, plain: Mapping[str, Any], summary: Summary | None) -> None:
+        times = plain["value"] / plain["threshold"] if plain["threshold"] else 0.0
+        rank, hit = (-_GRAVITY.index(plain["status"]), times), plain["status"] in ("warn", "fail")
+        if plain["slice"] != WHOLE:
+            if hit and self._beats(f"where {plain['slice']}", rank):
+                self.within[plain["slice"]] = Found(key, Finding(**plain))
             return
-        if one.family not in self.worst or _rank(found) >= _rank(self.worst[one.family]):
-            self.worst[one.family] = found
-        times, before = self.trail.get(found.partition, (0.0, False))
-        self.trail[found.partition] = (max(times, round(_times(one), 4)), before or hit)
-        self._draw(found, summary)
+        if self._beats(plain["family"], rank):
+            self.worst[plain["family"]] = Found(key, Finding(**plain))
+        known, before = self.trail.get(key, (0.0, False))
+        self.trail[key] = (max(known, round(times, 4)), before or hit)
+        if summary is not None and rank >= self._drawn:
+            self._draw(plain, summary, rank, hit)
 
-    def _draw(self, found: Found, summary: Summary | None) -> None:
-        one = found.finding
-        if summary is None or _rank(found) < self._drawn:
-            return
-        part = summary.of("scores" if one.family == "score_drift" else "columns")
-        if one.column in part:
-            self.counts, self._drawn = _with_n(part[one.column], summary.rows), _rank(found)
-            self.of_nulls = one.family == "null_rate" and one.status in ("warn", "fail")
+    def _beats(self, what: str, rank: Rank) -> bool:
+        """Whether this is the worst so far; of equal ones the later is."""
+        if what in self._ranks and rank < self._ranks[what]:
+            return False
+        self._ranks[what] = rank
+        return True
+
+    def _draw(self, plain: Mapping[str, Any], summary: Summary, rank: Rank, hit: bool) -> None:
+        part = summary.of("scores" if plain["family"] == "score_drift" else "columns")
+        if plain["column"] in part:
+            self.counts, self._drawn = (part[plain["column"]], summary.rows), rank
+            self.of_nulls = plain["family"] == "null_rate" and hit
 
 
 def histogram(cells: Watched | Output, before: Mapping[str, Any], now: Mapping[str, Any]) -> Histogram | None:
@@ -130,9 +143,6 @@ def _mean(counts: Mapping[str, Any], output: Output) -> float | None:
     return float(counts["sum"] * 2.0**output.step / counts["rows"]) if counts["rows"] else None
 
 
-def _times(one: Finding) -> float:
-    return one.value / one.threshold if one.threshold else 0.0
-
-
 def _rank(found: Found) -> Rank:
-    return -_GRAVITY.index(found.finding.status), _times(found.finding)
+    one = found.finding
+    return -_GRAVITY.index(one.status), one.value / one.threshold if one.threshold else 0.0

@@ -198,6 +198,8 @@ def test_pictures_draw_shares_and_keep_the_worst_of_partitions_that_share_a_bar(
     assert course.calm.count("M") < 60
     many = bars(Histogram(tuple(map(str, range(30))), (1,) * 30, (1,) * 30, False), "x")
     assert many.last == "18 others"
+    new = bars(Histogram(tuple(map(str, range(30))), (*(9,) * 29, 0), (*(9,) * 29, 5), False), "x")
+    assert "29: " in new.said, "a category that came is shown though others are more frequent"
     assert sum(width for _, width in parts([10**9, 1, 0])) == pytest.approx(1000, abs=1)
     assert parts([10**9, 1, 0])[1][1] > 1, "a single row is seen"
 

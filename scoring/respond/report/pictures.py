@@ -11,6 +11,7 @@ from scoring.respond.report.words import name, share
 WIDTH, HEIGHT = 240.0, 64.0
 _TRAIL_HEIGHT = 28.0
 _MOST_CELLS = 12
+_MOVED = 5.0  # what a change of share weighs beside the share itself, when categories are chosen
 _MOST_STEPS = 60
 _MOST_TIMES = 3.0  # limits that the trail reaches up to; what is above is cut off
 
@@ -83,13 +84,14 @@ def parts(values: Sequence[float], width: float = 1000.0) -> list[tuple[float, f
 
 
 def _fewer(picture: Histogram) -> tuple[list[str], list[int], list[int]]:
-    """Cells as they are on a scale; of categories the most frequent, and the others as one."""
+    """Cells as they are on a scale; of categories the most frequent and those that changed most, and the others as one."""
     cells = list(zip(picture.labels, picture.before, picture.now, strict=True))
     if not picture.ordered:
         p, q = _shares(picture.before), _shares(picture.now)
-        weight = [max(a, b) for a, b in zip(p, q, strict=True)]
+        weight = [max(a, b) + _MOVED * abs(a - b) for a, b in zip(p, q, strict=True)]
         order = sorted(range(len(cells)), key=lambda n: (-weight[n], cells[n][0]))
         kept, rest = order[:_MOST_CELLS], order[_MOST_CELLS:]
+        kept.sort(key=lambda n: (-p[n], cells[n][0]))
         cells = [cells[n] for n in kept] + (
             [(f"{len(rest)} others", sum(cells[n][1] for n in rest), sum(cells[n][2] for n in rest))] if rest else []
         )
