@@ -4,8 +4,8 @@
 
 Needs torch, Triton, numpy and pyarrow, no network and no .venv. Parts, each in processes of its own and with a time limit, so that
 one that fails or hangs costs only itself: what the device reaches; every kernel and case against its reference; every
-configuration; every kernel beside torch, torch.compile and libraries; a tabular model from Parquet to scores. Predictions stand in
-`gpu/goals.py`.
+configuration; a tabular model from Parquet to scores; texts from Parquet to vectors, beside sentence-transformers where it is
+installed; every kernel beside torch, torch.compile and libraries. Predictions stand in `gpu/goals.py`.
 
 Writes into the folder $OUT (benchmarks/results): gpu-check-<device>-<date>.json, a plot where matplotlib is there, and
 tuned-<device>.json, which belongs into kernels/tuned/<device>.json once it was read. --rehearse does all but CUDA's on a CPU.
@@ -22,15 +22,24 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT)]
-SECONDS = 455.0  # for all, below eight minutes with what starting and ending takes
-LIMITS = {"facts": 70.0, "parity": 150.0, "speed": 300.0, "lane": 80.0}  # at most; `speed` gets what the others leave
-RESERVED = {"facts": 0.6, "parity": 0.45, "speed": 0.17, "lane": 0.01}  # share of the whole time that is for the parts after it
+SECONDS = 430.0  # for all, below eight minutes with what starting and ending takes
+LIMITS = {"facts": 40.0, "parity": 120.0, "lane": 95.0, "text": 95.0, "speed": 300.0}  # at most; `speed` gets what the others leave
+RESERVED = {
+    "facts": 0.8,
+    "parity": 0.6,
+    "lane": 0.5,
+    "text": 0.35,
+    "speed": 0.01,
+}  # share of the time that is for the parts after it
+FILES = {"text": "text_lane"}  # where a part is named otherwise
+PATIENCE = 3.0  # of a rehearsal, on a machine that may do other things meanwhile
 LATE_S = 20.0  # beyond its limit, until a process is ended
 Event = dict[str, Any]
 
@@ -42,11 +51,12 @@ class Run:
         self._folder = Path(self._notes.name)
         self.events: list[Event] = []
         self.seconds: dict[str, float] = {}
+        self.began = datetime.now(UTC)
 
     def part(self, name: str, groups: list[list[str]], side_by_side: int = 1) -> None:
         """Do a part, in one process for each group of kernels."""
         began = time.monotonic()
-        limit = min(LIMITS[name], self._end - began - RESERVED[name] * self._whole)
+        limit = min(LIMITS[name] * (PATIENCE if self._rehearsal else 1), self._end - began - RESERVED[name] * self._whole)
         with ThreadPoolExecutor(side_by_side) as pool:
             for events in pool.map(lambda group: self._group(name, group, began + limit), groups):
                 self.events += events
@@ -67,9 +77,7 @@ class Run:
             begun = [event for event in events if event.get("begin")]
             if not events or events[-1].get("status") != "fail" or not events[-1].get("died"):
                 return found
-            if not begun or begun[-1]["last_round"] or begun[-1]["kernel"] not in kernels:
-                return found
-            kernels = kernels[kernels.index(begun[-1]["kernel"]) + 1 :]
+            kernels = begun[-1]["rest"] if begun else []
             if not kernels or end - time.monotonic() < LATE_S:
                 return found
 
@@ -115,22 +123,32 @@ def one_part(given: argparse.Namespace) -> None:
     from gpu.record import Recorder
 
     place = prepare(given.rehearse)
-    recorder = Recorder(given.events, given.part, given.until)
-    import_module(f"gpu.{given.part}").run(recorder, [name for name in given.kernels.split(",") if name], place)
+    recorder = Recorder(given.events, given.part, given.until, PATIENCE if given.rehearse else 1.0)
+    import_module(f"gpu.{FILES.get(given.part, given.part)}").run(
+        recorder, [name for name in given.kernels.split(",") if name], place
+    )
     os._exit(0)  # all is written; pools of the compiler and a context that is in a bad way may take long to leave
 
 
-def finish(run: Run, folder: Path, rehearsal: bool) -> int:
+def kept(run: Run, folder: Path, rehearsal: bool) -> tuple[Path, Event]:
+    """The account so far, and where it was written."""
     from gpu.account import account
 
-    now = datetime.now(UTC)
-    head = {"date": f"{now:%Y-%m-%d}", "time": f"{now:%H:%M} UTC", "rehearsal": rehearsal, "seconds": run.seconds}
+    folder.mkdir(parents=True, exist_ok=True)
+    raw = folder / "gpu-check-events.json"
+    raw.write_text(json.dumps(run.events))  # there if the account fails
+    head = {"date": f"{run.began:%Y-%m-%d}", "time": f"{run.began:%H:%M} UTC", "rehearsal": rehearsal, "seconds": run.seconds}
     found = account(run.events, head)
     slug = "-".join(found["device"].lower().split())
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"gpu-check-{slug}-{head['date']}.json"
     path.write_text(json.dumps(found, indent=1) + "\n")
     (folder / f"tuned-{slug}.json").write_text(json.dumps(found["tuned"], indent=1) + "\n")
+    raw.unlink()
+    return path, found
+
+
+def finish(run: Run, folder: Path, rehearsal: bool) -> int:
+    path, found = kept(run, folder, rehearsal)
     try:
         from gpu.plot import draw
 
@@ -158,10 +176,19 @@ def main() -> int:
     default = ROOT / (".bench/rehearsal" if given.rehearse else "benchmarks/results")
     run = Run(given.rehearse, given.seconds)
     side_by_side = 1 if given.rehearse else max(1, min(len(names), len(os.sched_getaffinity(0)) // 2))
-    parts = {"facts": [[]], "parity": [names] if given.rehearse else [[name] for name in names], "speed": [names], "lane": [[]]}
+    folder = Path(os.environ.get("OUT") or default)
+    parts = {"facts": [[]], "parity": [names] if given.rehearse else [[name] for name in names], "lane": [[]], "text": [[]]}
+    parts["speed"] = [names]  # last: it has most that can be done without
+
+    def one(part: tuple[str, list[list[str]]]) -> None:
+        run.part(*part, side_by_side)
+        if not given.rehearse:  # whatever happens to the parts that follow
+            with suppress(Exception):
+                kept(run, folder, False)
+
     with ThreadPoolExecutor(2 if given.rehearse else 1) as pool:  # on a GPU one after the other: they are timed
-        list(pool.map(lambda part: run.part(*part, side_by_side), parts.items()))
-    return finish(run, Path(os.environ.get("OUT") or default), given.rehearse)
+        list(pool.map(one, parts.items()))
+    return finish(run, folder, given.rehearse)
 
 
 if __name__ == "__main__":

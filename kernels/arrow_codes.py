@@ -6,7 +6,8 @@ A dictionary is renumbered by a lookup made for its batch. Integers whose vocabu
 model, with 0 at both ends, so that what is clipped is unknown. A difference that wraps around in 64 bits is clipped too.
 
 Floor: bytes = rows * (width of the value + 1/8 for a bitmap + 4) a column, lookups from cache; flops 0; HBM-bound.
-One launch a column: each has pointers, type and lookup of its own. On trust: a lookup holds slots.
+One launch a column: each has pointers, type and lookup of its own. On an H200 the 21 us of a launch on the host bind, at 4 million
+rows as at 65 thousand; a lane has a few such columns in a window that takes 19 ms. On trust: a lookup holds slots.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""arrow_ingest: raw Arrow columns to the float matrix of a network, and the counts of a drift summary, in one pass.
+"""arrow_ingest: raw Arrow columns to the float matrix of a network, and the counts of a drift summary.
 
     x = value, or fill where null;   x = low if x < low, high if x > high (NaN stays NaN);   y = (x - mean) * inverse_scale
     counts: valid finite values <= each edge (exact, in the column's own type), nulls, NaN, +inf, -inf; extremes: least and largest
@@ -9,10 +9,11 @@ the mean leaves of them.
 
 Floor: bytes = rows * columns * (width of the value + 1/8 for a bitmap + width of the output), flops = 2 a value and one comparison
 an edge; HBM-bound. From the host, the copy over PCIe takes some forty times as long: this only has to hide behind it.
-A program takes one column and some tiles of rows, so that all about the column is a scalar; one launch for each type of column.
-Programs of neighbouring columns run together, so that row-major stores of 4 bytes meet in the L2 cache before they go out. Lanes
-count in fields of 8 bits of two words, summed once in a program and added by integer atomics; extremes come from one pair for each
-program: no order matters. (Tiles of columns x rows with a transpose were tried: 255 registers, with spills.)
+Rows are made of tiles that are turned round: values that are stored one by one, 4 bytes into each row, ran at a tenth of HBM on an
+H200. Counts are then taken by a second kernel, which stores nothing: a window that a lane sends is still in L2. Its programs, and
+those of a matrix by column, take one column, so that all about it is a scalar. One launch for each type of column. Lanes count in
+fields of 8 bits of two words, summed once in a program and added by integer atomics; extremes come from one pair for each program:
+no order matters. The tiled kernel has 4 values in a thread; with 8 some types spill.
 On trust: places in the arena lie inside it, values and bitmaps start at multiples of 128 bytes and their slots are padded to such,
 edges of a column ascend.
 """
@@ -22,6 +23,8 @@ import struct
 
 import torch
 
+from .arrow_ingest_parts.turned import turned
+from .arrow_ingest_parts.values import add, decoded, field, placed, ruled, scaled
 from .frame import check as require
 from .frame.arrow import BOOL, DTYPES, FLOAT32, FLOAT64, KINDS, check_buffers, column, groups, view
 from .frame.arrow_cases import arena, drawn
@@ -40,7 +43,18 @@ TOLERANCES = {
 }
 INSTRUCTIONS = ("wide_loads",)
 MAX_EDGES = 10  # 16 fields: bins between the edges, facts, and one for rows beyond the end
-CONFIGS = {"any": (Config((("ROWS", 512), ("TILES", 8))),)}
+CONFIGS = {
+    "rows": (  # where a program takes one column, that stores its values and counts them in one pass
+        Config((("COLUMNS", 32), ("ROWS", 32), ("TILES", 8)), 8),
+        Config((("COLUMNS", 16), ("ROWS", 64), ("TILES", 8)), 8),
+        Config((("COLUMNS", 1), ("ROWS", 1), ("TILES", 1))),
+    ),
+    "columns": (
+        Config((("ROWS", 512), ("TILES", 8))),
+        Config((("ROWS", 1024), ("TILES", 8)), 8),
+        Config((("ROWS", 512), ("TILES", 32))),
+    ),
+}
 
 
 def reference(
@@ -185,105 +199,76 @@ def fused(
     rows: int, width: int, by_column: bool, dtype: torch.dtype,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
     matrix, counts, extremes = fake(buffers, table, kinds, rules, edges, rows, width, by_column, dtype)
-    (matrix if by_column else matrix.t()).zero_() if width > len(
-        kinds
-    ) else None  # padding, and indicators of columns without nulls
-    config = pick(NAME, "any", CONFIGS["any"], table.device)
-    blocks, columns = dict(config.blocks), len(kinds)
-    programs = cdiv(rows, blocks["ROWS"] * blocks["TILES"])
+    if width > len(kinds):  # padding, and indicators of columns without nulls
+        (matrix if by_column else matrix.t()).zero_()
+    blocks = pick(NAME, "rows", CONFIGS["rows"], table.device)
+    wide = dict(blocks.blocks)["COLUMNS"]
+    alone = by_column or wide == 1
+    config = pick(NAME, "columns", CONFIGS["columns"], table.device)
+    programs, columns = cdiv(rows, _rows_of(config)), len(kinds)
     pairs = table.new_empty((0 if edges is None else programs, columns, 2), dtype=torch.float64)
     strides = (1, rows) if by_column else (width, 1)
     for kind, first, count in groups(kinds) if rows else ():
-        _kernel[count, programs](
-            buffers[0], view(buffers[0], kind), table, rules, table if edges is None else edges, matrix, counts, pairs,
-            rows, first, columns, *strides, KIND="bool" if kind == BOOL else "float" if kind in (FLOAT32, FLOAT64) else "integer",
-            EDGES=-1 if edges is None else edges.shape[1], **config.options(),
-        )  # fmt: skip
+        given = buffers[0], view(buffers[0], kind), table, rules
+        told = "bool" if kind == BOOL else "float" if kind in (FLOAT32, FLOAT64) else "integer"
+        if not alone:
+            grid = cdiv(count, wide), cdiv(rows, _rows_of(blocks))
+            turned[grid](*given, matrix, rows, first, first + count, width, KIND=told, **blocks.options())
+        if alone or edges is not None:
+            _kernel[count, programs](
+                *given, table if edges is None else edges, matrix, counts, pairs, rows, first, columns, *strides,
+                KIND=told, EDGES=-1 if edges is None else edges.shape[1], STORE=alone, **config.options(),
+            )  # fmt: skip
     if edges is not None and programs:
         extremes = torch.stack((pairs[:, :, 0].amin(0), pairs[:, :, 1].amax(0)), 1)
     return matrix, counts, extremes
 
 
+def _rows_of(config: Config) -> int:
+    """Of a program."""
+    blocks = dict(config.blocks)
+    return blocks["ROWS"] * blocks["TILES"]
+
+
 @jit(do_not_specialize=["rows", "first", "columns", "row_stride", "column_stride"])
 def _kernel(
     arena, elements, table, rules, edges, matrix, counts, pairs, rows, first, columns, row_stride, column_stride,
-    KIND: tl.constexpr, EDGES: tl.constexpr, ROWS: tl.constexpr, TILES: tl.constexpr,
+    KIND: tl.constexpr, EDGES: tl.constexpr, STORE: tl.constexpr, ROWS: tl.constexpr, TILES: tl.constexpr,
 ):  # fmt: skip
     c = (first + tl.program_id(0)).to(tl.int64)
     program = tl.program_id(1).to(tl.int64)
     values_at, value_bit = tl.load(table + c * 6), tl.load(table + c * 6 + 1)
+    start = placed(elements, values_at)
     bitmap_at, bit = tl.load(table + c * 6 + 2), tl.load(table + c * 6 + 3)
     to = matrix + tl.load(table + c * 6 + 4) * column_stride
     indicator = tl.load(table + c * 6 + 5)
-    wide = tl.float32 if elements.dtype.element_ty == tl.float32 else tl.float64
-    fill, low, high = tl.load(rules + c * 5).to(wide), tl.load(rules + c * 5 + 1).to(wide), tl.load(rules + c * 5 + 2).to(wide)
-    mean, inverse = tl.load(rules + c * 5 + 3).to(wide), tl.load(rules + c * 5 + 4).to(wide)
-    start = tl.multiple_of(values_at // (elements.dtype.element_ty.primitive_bitwidth // 8), 16)  # slots begin at 128 bytes
-    known = tl.where(bitmap_at >= 0, rows, 0).to(tl.int64)
     noted = tl.where(indicator >= 0, rows, 0).to(tl.int64)
+    fill, low, high, mean, inverse = ruled(elements, rules + c * 5)
+    wide = fill.dtype
     fields, more = tl.zeros((ROWS,), tl.int64), tl.zeros((ROWS,), tl.int64)
-    least, largest = tl.full((ROWS,), float("inf"), tl.float64), tl.full((ROWS,), float("-inf"), tl.float64)
+    least, largest = tl.full((ROWS,), float("inf"), wide), tl.full((ROWS,), float("-inf"), wide)
     left = tl.minimum((rows - program * TILES * ROWS + ROWS - 1) // ROWS, TILES)
     for tile in range(left):
         row = (program * TILES + tile) * ROWS + tl.arange(0, ROWS)
         mask = row < rows
-        whole = row // 16 * 16  # slots are padded: masks in steps of 16 keep loads wide
-        if KIND == "bool":
-            byte = tl.load(arena + values_at + ((value_bit + row) >> 3), mask=whole < rows, other=0).to(tl.int32)
-            value = (byte >> ((value_bit + row) & 7).to(tl.int32)) & 1
-        else:
-            value = tl.load(elements + start + row, mask=whole < rows, other=0)
-        byte = tl.load(arena + bitmap_at + ((bit + row) >> 3), mask=whole < known, other=255).to(tl.int32)
-        valid = ((byte >> ((bit + row) & 7).to(tl.int32)) & 1) != 0
-        x = tl.where(valid, value.to(wide), fill)
-        x = tl.where(x < low, low, x)  # comparisons keep NaN; min and max would drop it
-        x = tl.where(x > high, high, x)
-        tl.store(to + row * row_stride, ((x - mean) * inverse).to(matrix.dtype.element_ty), mask=mask)
-        missing = tl.where(valid, 0.0, 1.0).to(matrix.dtype.element_ty)
-        tl.store(matrix + indicator * column_stride + row * row_stride, missing, mask=row < noted)
+        value, valid = decoded(arena, elements, start, values_at, value_bit, bitmap_at, bit, row, rows, KIND)
+        if STORE:
+            x = scaled(value, valid, fill, low, high, mean, inverse)
+            tl.store(to + row * row_stride, x.to(matrix.dtype.element_ty), mask=mask)
+            missing = tl.where(valid, 0.0, 1.0).to(matrix.dtype.element_ty)
+            tl.store(matrix + indicator * column_stride + row * row_stride, missing, mask=row < noted)
         if EDGES >= 0:
-            field = tl.where(mask, _field(value, valid, edges + c * EDGES, KIND, EDGES, ROWS), 15)
-            one = tl.full((ROWS,), 1, tl.int64) << ((field & 7) * 8)
-            fields += tl.where(field < 8, one, 0)
-            more += tl.where(field < 8, 0, one)
-            least = tl.minimum(least, tl.where(field <= EDGES, value.to(tl.float64), float("inf")))
-            largest = tl.maximum(largest, tl.where(field <= EDGES, value.to(tl.float64), float("-inf")))
+            bin = tl.where(mask, field(value, valid, edges + c * EDGES, KIND, EDGES), 15)
+            one = tl.full((ROWS,), 1, tl.int64) << ((bin & 7) * 8).to(tl.int64)
+            fields += tl.where(bin < 8, one, 0)
+            more += tl.where(bin < 8, 0, one)
+            least = tl.minimum(least, tl.where(bin <= EDGES, value.to(wide), float("inf")))
+            largest = tl.maximum(largest, tl.where(bin <= EDGES, value.to(wide), float("-inf")))
     if EDGES >= 0:
-        _add(counts + c * (EDGES + 4), fields, more, EDGES)
+        add(counts + c * (EDGES + 4), fields, more, EDGES)
         pair = pairs + (program * columns + c) * 2
-        tl.store(pair, tl.min(least, 0))
-        tl.store(pair + 1, tl.max(largest, 0))
-
-
-@jit
-def _field(value, valid, edges, KIND: tl.constexpr, EDGES: tl.constexpr, ROWS: tl.constexpr):
-    """0 to EDGES: how many edges lie below; then null, NaN, +inf, -inf."""
-    field = tl.zeros((ROWS,), tl.int64)
-    for e in tl.static_range(EDGES):
-        edge = tl.load(edges + e)
-        if KIND == "float":
-            field += (value > edge.to(tl.float64, bitcast=True).to(value.dtype)).to(tl.int64)
-        else:
-            field += (value.to(tl.int64) > edge).to(tl.int64)
-    if KIND == "float":
-        field = tl.where(value != value, EDGES + 2, field)
-        field = tl.where(value == float("inf"), EDGES + 3, field)
-        field = tl.where(value == float("-inf"), EDGES + 4, field)
-    return tl.where(valid, field, EDGES + 1)
-
-
-@jit
-def _add(counts, fields, more, EDGES: tl.constexpr):
-    """Sum the lanes' fields and add them to the counts of the column."""
-    below = 0
-    for k in tl.static_range(EDGES + 5):
-        word = fields if k < 8 else more
-        found = tl.sum(((word >> (k % 8 * 8)) & 255).to(tl.int32), 0)
-        if k < EDGES:
-            below += found
-            tl.atomic_add(counts + k, below.to(tl.int64), sem="relaxed")
-        if k > EDGES:
-            tl.atomic_add(counts + k - 1, found.to(tl.int64), sem="relaxed")
+        tl.store(pair, tl.min(least, 0).to(tl.float64))
+        tl.store(pair + 1, tl.max(largest, 0).to(tl.float64))
 
 
 op = register(NAME, reference, fused, check, refuses, fake)

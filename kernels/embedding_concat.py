@@ -38,7 +38,7 @@ TOLERANCES = {
 INSTRUCTIONS = ("wide_loads", "wide_stores")
 CONFIGS = {
     "look_up": (Config((("ELEMENTS", 2048),)), Config((("ELEMENTS", 4096),))),
-    "pool": (Config((("ELEMENTS", 1024),)),),
+    "pool": (Config((("ELEMENTS", 1024),)), Config((("ELEMENTS", 256),), 1), Config((("ELEMENTS", 2048),), 8)),
     "copy": (Config((("ROWS", 64), ("BLOCK", 32))),),
 }
 WIDEST = 256  # columns of a program; wider tables are split

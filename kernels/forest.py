@@ -17,7 +17,6 @@ Floor: bytes = F*N*w of the columns, read once, + N*outputs*w of sums + the fore
 comparisons + K additions). Neither binds: a level is two dependent loads through L1, so the issue of instructions does.
 Rows lie in lanes and a warp stays with one tree, so that upper nodes are broadcast and columns, which are feature-major, are read
 side by side; several rows of a thread hide each other's latency. A node names both sides, so a leaf costs no step of its own.
-Not yet measured on a GPU.
 On trust: children, leaves, sets and starts in range, as `pack` checks them.
 """
 
@@ -40,12 +39,13 @@ MAX_VALUES = 8  # of a leaf, in the registers of a program; wider leaves take mo
 TOLERANCES = {torch.float64: Tolerance(0.0, 0.0), torch.float32: Tolerance(1e-45, 6e-8)}  # sums are equal to the bit, then rounded
 INSTRUCTIONS = ("wide_loads",)  # nodes of ragged trees
 CONFIGS = {
-    "perfect": (Config((("ROWS", 512),), 4, 1), Config((("ROWS", 256),), 4, 1)),
+    "perfect": (Config((("ROWS", 256),), 4, 1), Config((("ROWS", 128),), 4, 1), Config((("ROWS", 256),), 8, 1)),
     "ragged": (
         Config((("ROWS", 64),), 1, 1),
         Config((("ROWS", 128),), 1, 1),
+        Config((("ROWS", 32),), 1, 1),
     ),  # one warp asks itself alone whether all arrived
-    "vectors": (Config((("ROWS", 32),), 1, 1),),
+    "vectors": (Config((("ROWS", 32),), 1, 1), Config((("ROWS", 64),), 1, 1)),
 }
 _CPU_ROWS, _CPU_PLACES = 1 << 12, 1 << 17  # rows, and rows x trees, that the reference walks at a time: what caches hold
 

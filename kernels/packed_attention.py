@@ -11,7 +11,7 @@ A program owns BM consecutive tokens of the stream and one head, whatever sequen
 the longest length nor a list of tiles, and nothing synchronises. It walks through the sequences of its tile; for each, keys go by
 in blocks that start where the *sequence* starts, and only rows of that sequence are stored. So the sums of a token are split alike
 wherever its sequence lies, and bits do not depend on the batch, if a matrix product treats all rows alike (BLAS, below the
-interpreter, does not: there float32 keeps its tolerance only; on a GPU not yet measured).
+interpreter, does not: there float32 keeps its tolerance only).
 A NaN stays in its sequence; within it, it may reach tokens outside the window. Price: a block of keys is never shared by two
 sequences; empty sequences are jumped over.
 

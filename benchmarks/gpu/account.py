@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from gpu import goals, tuned
+from gpu import goals, texts, tuned
 
 Event = dict[str, Any]
 
@@ -24,6 +24,7 @@ def account(events: list[Event], head: Event) -> Event:
     body |= {"kernels": list(_kernels(done, facts, device)), "goals": {name: goal.text for name, goal in goals.GOALS.items()}}
     body |= {
         "lane_goals": {name: text for name, (_, text) in goals.LANE.items()},
+        "text_goals": {name: text for name, (_, text) in goals.TEXT.items()},
         "failed": [e for e in done if e["status"] == "fail"],
     }
     found = head | body
@@ -36,10 +37,8 @@ def _kernels(done: list[Event], facts: Event, device: str) -> Iterator[Event]:
     floors = {(e["kernel"], e["case"]): e for e in done if e.get("check") == "arguments" and e["status"] == "ok"}
     copy = facts.get("copy", {}).get("per_second")
     product = facts.get("matmul bfloat16", {}).get("per_second")
-    for event in done:
-        if event.get("check") != "timing" or event["status"] != "ok":
-            continue
-        kernel, case = event["kernel"], event["case"]
+    timed = {(e["kernel"], e["case"]): e for e in done if e.get("check") == "timing" and e["status"] == "ok"}
+    for (kernel, case), event in timed.items():
         floor, took = floors[kernel, case], event["times"]["ours"]["seconds"]
         wanted, seconds = goals.goal(kernel, case), goals.predicted(kernel, case, floor, device)
         entry = {"kernel": kernel, "case": case, "bytes": floor["bytes"], "flops": floor["flops"], "ours": event["times"]["ours"]}
@@ -53,9 +52,9 @@ def _kernels(done: list[Event], facts: Event, device: str) -> Iterator[Event]:
 
 def _rivals(event: Event, done: list[Event], wanted: goals.Goal | None) -> Iterator[Event]:
     """Each beside our time of the same turn."""
-    compiled = [e for e in _of(event["kernel"], event["case"], "compiled", done) if e["status"] == "ok"]
+    turns = [e for check in ("beside", "compiled") for e in _of(event["kernel"], event["case"], check, done) if e["status"] == "ok"]
     apart = {e["rival"]: e["apart"] for e in _of(event["kernel"], event["case"], "rival", done) if e["status"] == "ok"}
-    for turn in (event, *compiled):
+    for turn in turns:
         for name, theirs in turn["times"].items():
             if name != "ours":
                 ours = turn["times"]["ours"]
@@ -72,6 +71,8 @@ def _missing(kernel: str, case: str, done: list[Event]) -> dict[str, str]:
     for event in _of(kernel, case, "rivals", done):
         missing |= event.get("missing", {})
     missing |= {e["rival"]: e["why"] for e in _of(kernel, case, "rival", done) if e["status"] != "ok"}
+    for event in _of(kernel, case, "beside", done):
+        missing |= {} if event["status"] == "ok" else {"all": event["why"]}
     compiled = [event.get("why") for event in _of(kernel, case, "compiled", done)] or ["not tried"]
     return missing | ({goals.COMPILED: compiled[0]} if compiled[0] else {})
 
@@ -100,6 +101,7 @@ def _lines(found: Event, done: list[Event]) -> Iterator[Event]:
             ours, theirs = (size / rival[side]["seconds"] for side in ("ours", "theirs"))
             yield _line(f"{name} / {rival['name']}", ours, theirs, "GB/s", rival["ours"]["n"])
     yield from _lane(done, _nominal(found) is not None)
+    yield from texts.lines([e for e in done if e["part"] == "text" and e["status"] == "ok"], _nominal(found) is not None, _line)
 
 
 def _beside_the_point(event: Event) -> bool:
@@ -125,21 +127,22 @@ def _ceilings(whole: Event) -> Iterator[Event]:
 
 def _lane(done: list[Event], known: bool) -> Iterator[Event]:
     """`known`: the device is one that predictions are for."""
+    events = [event for event in done if event["part"] == "lane" and event["status"] == "ok"]
     rates: dict[str, list[float]] = {}
-    for event in done:
-        if event["part"] == "lane" and event["status"] == "ok" and event["check"].startswith("lane "):
+    for event in events:
+        if "lane " in event["check"]:
             rates.setdefault(event["check"], []).append(event["per_second"])
     medians = {name: statistics.median(found) for name, found in rates.items()}
     for name, rate in medians.items():
         if known and name in goals.LANE:
             yield _line(f"{name} / predicted", rate, goals.LANE[name][0], "rows/s", len(rates[name]))
-    if len(medians) == 2:
-        (one, ours), (other, theirs) = medians.items()
-        yield _line(f"{one} / {other}", ours, theirs, "rows/s", len(rates[one]))
-    for event in done:
-        if event["part"] == "lane" and event["status"] == "ok" and event["check"].startswith("bare "):
-            device, found = event["check"].removeprefix("bare "), event["per_second"]
-            for what in (name for name in ("encode", f"send {device}", f"forward {device}") if known and name in goals.LANE):
-                ours, theirs = found[what.split()[0]], goals.LANE[what][0]
-                yield _line(f"{event['check']}, {what} / predicted", ours, theirs, "rows/s", event["n"])
-            yield _line(f"{event['check']}, all / encode", found["all"], found["encode"], "rows/s", event["n"])
+        other = name.replace(" cuda", " cpu")
+        if other != name and other in medians:
+            yield _line(f"{name} / {other}", rate, medians[other], "rows/s", len(rates[name]))
+    for event in (event for event in events if "bare " in event["check"]):
+        found, (before, device) = event["per_second"], event["check"].split("bare ")
+        for what in (f"{before}encode", f"{before}send {device}", f"{before}forward {device}"):
+            if known and what in goals.LANE:
+                ours = found[what.removeprefix(before).split()[0]]
+                yield _line(f"{event['check']}, {what} / predicted", ours, goals.LANE[what][0], "rows/s", event["n"])
+        yield _line(f"{event['check']}, all / encode", found["all"], found["encode"], "rows/s", event["n"])

@@ -6,6 +6,7 @@ numpy and pyarrow alone: that no other library was imported is one of the checks
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
 import sys
@@ -23,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from gpu import forest_lane
 from gpu.place import Place
 from gpu.record import Event, Recorder
 
@@ -63,13 +65,26 @@ def run(recorder: Recorder, kernels: list[str], place: Place) -> None:
         recorder.attempt(_imports, 5, check="imports")
         for turn in range(1, 1 if place.rehearsal else ROUNDS):
             _turn(recorder, folder, devices, turn, rows)
+        _forest(recorder, folder, devices, place, rows)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _turn(recorder: Recorder, folder: Path, devices: tuple[str, ...], turn: int, rows: int) -> None:
+def _forest(recorder: Recorder, folder: Path, devices: tuple[str, ...], place: Place, rows: int) -> None:
+    """Of the same rows; numba need not be there, and compiles in the first turn."""
+    shutil.rmtree(folder / "bundle")
+    written = partial(forest_lane.write, folder / "bundle", NUMBERS, table(forest_lane.GOLDEN, 99))
+    if recorder.attempt(written, 30, must=False, check="forest bundle") is None:
+        return
+    for device in ("cpu",) if place.rehearsal else devices:
+        recorder.attempt(partial(_bare, folder, device, place), 40, must=False, check=f"forest bare {device}")
+    for turn in range(1 if place.rehearsal else ROUNDS):
+        _turn(recorder, folder, devices, turn, rows, "forest lane")
+
+
+def _turn(recorder: Recorder, folder: Path, devices: tuple[str, ...], turn: int, rows: int, name: str = "lane") -> None:
     for device in devices:
-        recorder.attempt(partial(_lane, folder, device, turn, rows), 60, check=f"lane {device}", turn=turn)
+        recorder.attempt(partial(_lane, folder, device, turn, rows), 60, check=f"{name} {device}", turn=turn)
 
 
 def table(rows: int, seed: int) -> pa.Table:
@@ -120,8 +135,7 @@ def _lane(folder: Path, device: str, turn: int, rows: int) -> Event:
     workspace = folder / f"workspace-{device}-{turn}"
     source = Source("parquet", str(folder / "data"), carry=("c0",), duplicates="keep")
     job = Job(str(workspace), source, ModelSettings(str(folder / "bundle")), hardware=Hardware(device))  # type: ignore[arg-type]
-    cores = torch.get_num_threads()
-    lane = build(LaneSpec(job, "gpu-check", cores), "cpu" if device == "cpu" else "gpu")
+    lane = build(LaneSpec(job, "gpu-check", cores()), "cpu" if device == "cpu" else "gpu")
     work = [one for part in discover.partitions(source, parquet.SUFFIXES) for one in slices.plan(part, source)]
     start = time.perf_counter()
     with ThreadPoolExecutor(job.engine.in_flight) as pool:
@@ -136,7 +150,12 @@ def _lane(folder: Path, device: str, turn: int, rows: int) -> Event:
     assert routes == {"cpu" if device == "cpu" else "gpu": rows}, f"routes are {dict(routes)} of {rows} rows"
     shutil.rmtree(workspace, ignore_errors=True)
     took = {"per_second": rows / wall, "wall": wall, "start_up": start - began, "stages": dict(stages)}
-    return took | {"routes": dict(routes), "slices": len(work), "device": receipts[0].device, "cores": cores}
+    return took | {"routes": dict(routes), "slices": len(work), "device": receipts[0].device, "cores": cores()}
+
+
+def cores() -> int:
+    """Those of the process. Each lane that is built leaves torch fewer threads: asked in turn, it would tell fewer each time."""
+    return len(os.sched_getaffinity(0))
 
 
 def _bare(folder: Path, device: str, place: Place) -> Event:

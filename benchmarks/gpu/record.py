@@ -31,29 +31,30 @@ class Skip(Exception):  # noqa: N818 - not an error
 
 
 class Recorder:
-    def __init__(self, path: Path, part: str, until: float) -> None:
-        """`until`: on the clock `time.monotonic`, which processes share."""
-        self._path, self._part, self._end = path, part, until
+    def __init__(self, path: Path, part: str, until: float, patience: float = 1.0) -> None:
+        """`until`: on the clock `time.monotonic`, which processes share. `patience`: by what the limits of attempts are longer."""
+        self._path, self._part, self._end, self._patience = path, part, until, patience
         self._kernel, self._reserve = "", 0.0
 
     def left(self) -> float:
         return self._end - time.monotonic() - self._reserve
 
-    def begin(self, kernel: str, others: int = 0, last_round: bool = False) -> None:
-        """From now on events are of this kernel; should the process die, this one is to blame.
+    def begin(self, kernel: str, rest: list[str], others: int = 0) -> None:
+        """From now on events are of this kernel; should the process die, this one is to blame, and another begins with the `rest`.
 
         `others`: kernels that come after it and are to have as much of the time that is left.
         """
         self._kernel, self._reserve = kernel, 0.0
         self._reserve = self.left() * others / (others + 1)
-        self._write({"begin": True, "last_round": last_round})
+        self._write({"begin": True, "rest": rest})
 
-    def note(self, **fields: Any) -> None:
-        self._write({"status": "ok"} | fields)
+    def missing(self, why: str, **names: Any) -> None:
+        """A contender that is not tried."""
+        self._write({"status": "missing", "why": why} | names)
 
     def attempt(self, work: Callable[[], Event | None], seconds: float, must: bool = True, **names: Any) -> Event | None:
         """Do `work` and write what it returns; None if it failed or was not tried. A contender of ours need not work (`must`)."""
-        left = self.left()
+        left, seconds = self.left(), seconds * self._patience
         if left < LEAST_S:
             self._write({"status": "skip", "why": "no time left", "seconds": 0.0} | names)
             return None

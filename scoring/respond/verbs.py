@@ -64,6 +64,12 @@ VERBS = {
         ("out", "name", "version", "text", "query", "null", "overlong", "max_length", "store", "prompt", "task"),
         file="import_text",
     ),
+    "models import-forest": Verb(
+        "make a forest bundle of a model that XGBoost, LightGBM or scikit-learn (with skops) saved",
+        ("path",),
+        ("out", "name", "version", "sample", "expected", "margin", "explain", "contributions", "classes"),
+        file="import_forest",
+    ),
     "demo-data": Verb("make the data and the model of the demo", words=("out", "rows", "seed"), file="demo"),
 }
 

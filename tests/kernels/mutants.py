@@ -29,11 +29,11 @@ MUTANTS = (
     Mutant(
         "tail mask dropped",
         "arrow_ingest",
-        "field = tl.where(mask, _field(value, valid, edges + c * EDGES, KIND, EDGES, ROWS), 15)",
-        "field = _field(value, valid, edges + c * EDGES, KIND, EDGES, ROWS)",
+        "bin = tl.where(mask, field(value, valid, edges + c * EDGES, KIND, EDGES), 15)",
+        "bin = field(value, valid, edges + c * EDGES, KIND, EDGES)",
     ),
     Mutant("bitmap read from the highest bit", "arrow_ingest", "(byte >> ((bit + row) & 7)", "(byte >> (7 - ((bit + row) & 7))"),
-    Mutant("null ignored", "arrow_ingest", "x = tl.where(valid, value.to(wide), fill)", "x = value.to(wide)"),
+    Mutant("null ignored", "arrow_ingest", "x = tl.where(valid, value.to(fill.dtype), fill)", "x = value.to(fill.dtype)"),
     Mutant(
         "offset of 32 bits",
         "arrow_ingest",

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoring.kernels import arrow_ingest as kernel
+from scoring.kernels.frame import tuning
 from scoring.kernels.frame.arrow import DTYPES, KINDS
 from scoring.kernels.frame.arrow_cases import arena, packed_bits
 from scoring.watch.plan import Watched
@@ -151,3 +152,23 @@ def test_wrong_arguments_are_named():
         kernel.op(**{**good, "buffers": good["buffers"] * 3})
     with pytest.raises(ValueError, match="argument 'kinds' holds 99"):
         kernel.op(**{**good, "kinds": [99]})
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_rows_are_columns_turned_round_wherever_they_stand(place):
+    """More columns than a tile has, in any order, of one type and of two, with more rows than a program takes."""
+    random = torch.Generator().manual_seed(2)
+    rows, kinds = 1100, [torch.float32] * 37 + [torch.int16] * 5
+    given_columns = [
+        (torch.randint(-9, 9, (rows,), generator=random).to(dtype), torch.rand(rows, generator=random) < 0.8 if c % 3 else None, c)
+        for c, dtype in enumerate(kinds)
+    ]
+    asked = arguments(given_columns, indicators=True, edges=torch.zeros(len(kinds), 1, dtype=torch.int64))
+    order = torch.randperm(2 * len(kinds), generator=random)
+    asked["table"][:, 4], asked["table"][:, 5] = order.chunk(2)
+    by_column = walk.poisoned(kernel.fused, **asked)
+    with tuning.only(place):
+        by_row = walk.poisoned(kernel.fused, **asked | {"by_column": False})
+    assert torch.equal(by_row[0], by_column[0].t())
+    assert all(torch.equal(one, other) for one, other in zip(by_row[1:], by_column[1:], strict=True))
+    walk.proven(kernel, asked | {"by_column": False})

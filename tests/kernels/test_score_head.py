@@ -77,6 +77,29 @@ def test_kernel_agrees_with_float64(head):
     walk.proven(score_head, head)
 
 
+@pytest.mark.parametrize("case", [c for c in score_head.cases() if c.size == "small"], ids=lambda case: case.name)
+def test_cases_count_what_float64_counts(case):
+    """`walk.proven` asks only that counts follow from the scores; here no score lies near an edge, and more can be asked."""
+    given = case.arguments(DEVICE)
+    found = computed("fused", **given)
+    want = computed("reference", **{name: walk.exact(value) for name, value in given.items()})
+    assert all(torch.equal(found[name], want[name]) for name in ("counts", "sums", "rows"))
+    torch.testing.assert_close(found["extremes"].double(), want["extremes"], atol=2e-6, rtol=2e-6)
+
+
+def test_counts_that_do_not_follow_from_the_scores_are_found(monkeypatch):
+    right = score_head.fused
+
+    def wrong(**given):
+        outputs = list(right(**given))
+        outputs[5] = outputs[5] + 1
+        return tuple(outputs)
+
+    monkeypatch.setattr(score_head, "fused", wrong)
+    with pytest.raises(AssertionError, match="output 5 does not follow"):
+        walk.proven(score_head, arguments(torch.tensor([[0.1]]), edges=[0.5]))
+
+
 def slowly(head):
     """Row by row in Python, from the definitions."""
     for row in head["logits"].double().tolist():

@@ -60,13 +60,18 @@ def proven(module: ModuleType, arguments: dict[str, Any], tolerance: Any = None)
     """Hold the kernel against the float64 reference; returns what the kernel gave.
 
     Integers and booleans must be equal, floats within the tolerance that the file states for their dtype; NaN where the truth is
-    NaN and nowhere else, infinities likewise.
+    NaN and nowhere else, infinities likewise. What a file says to follow from other outputs (`consequences`) must follow from those
+    that the kernel gave, to the bit: of a score within its tolerance of an edge, float64 may say that it lies beyond.
     """
     found = poisoned(module.fused, **arguments)
+    following: dict[int, torch.Tensor] = module.consequences(found, arguments) if hasattr(module, "consequences") else {}
     truth = tensors(module.reference(**{name: exact(value) for name, value in arguments.items()}))
     assert len(found) == len(truth)
     for place, (got, want) in enumerate(zip(found, truth, strict=True)):
         assert got.shape == want.shape, f"output {place}"
+        if place in following:
+            assert same(got, following[place]), f"output {place} does not follow from the others: {got} is not {following[place]}"
+            continue
         if not got.is_floating_point():
             assert torch.equal(got.to(want.dtype), want), f"output {place}: {(got != want).sum()} of {got.numel()} differ"
             continue

@@ -66,8 +66,11 @@ def test_every_part_and_kernel_is_tried_and_nothing_fails(found):
     assert checks(found, "facts") == {"machine", "copy", "pcie", "matmul bfloat16", "matmul float32"}
     for kernel in KERNELS:
         assert checks(found, "parity", kernel) == {"float64", "bits", "graph", "compile"}
-        assert checks(found, "speed", kernel) >= {"arguments", "first launch", "tuning", "rival", "timing", "compiled"}
+        assert checks(found, "speed", kernel) >= {"arguments", "first launch", "tuning", "rival", "timing", "beside", "compiled"}
     assert checks(found, "lane") == {"data", "bundle", "lane cpu", "lane simulated", "bare cpu", "imports"}
+    kinds = ("short", "mixed", "long")
+    ours = {f"{what} {kind}" for what in ("lane", "alone") for kind in kinds}
+    assert checks(found, "text") >= {"texts", "model", "open", "agreement cpu", "imports"} | ours
 
 
 def test_what_was_left_out_has_a_reason(found):
@@ -101,10 +104,34 @@ def test_a_kernel_is_told_with_its_floor_its_goal_and_who_was_beside_it(found):
 
 def test_the_lane_scores_every_row_and_tells_its_stages(found):
     lanes = [event for event in found["events"] if event["check"].startswith("lane ")]
+    assert len({event["check"] for event in lanes if event["part"] == "text"}) == 3
     for lane in lanes:
         assert set(lane["stages"]) == {"read", "encode", "score", "stage"}
         assert lane["per_second"] > 0
     assert {route for lane in lanes for route in lane["routes"]} == {"cpu", "gpu"}
+
+
+def test_vectors_of_the_device_are_those_of_the_cpu_and_of_other_texts_others(found):
+    (event,) = (event for event in found["events"] if event["check"] == "agreement cpu")
+    assert event["cosine_least"] > 0.999
+    assert event["of_others_mean"] < 0.9, "texts of random words would all have one vector, and agreement would say nothing"
+
+
+def test_lines_of_texts_name_what_stands_beside_them():
+    from gpu import account, texts
+
+    done = [{"check": "lane short", "per_second": rate} for rate in (80e3, 90e3, 100e3)]
+    done += [{"check": "rival short", "rival": "sentence-transformers bf16, batch 1024", "per_second": 30e3}]
+    tokens = {"forward_tokens_per_second": 10e6, "products_tokens_per_second": 20e6, "tokenise_rows_per_second": 1e5, "n": 3}
+    done += [{"check": "alone short"} | tokens, {"check": "agreement bf16", "cosine_least": 0.9995}]
+    found = {line["name"]: (line["ratio"], line["unit"], line["n"]) for line in texts.lines(done, False, account._line)}
+    assert found == {
+        "text short / sentence-transformers bf16, batch 1024": (3.0, "rows/s", 3),
+        "text short, forward / its products alone": (0.5, "tokens/s", 3),
+        "text short / tokenising alone": (0.9, "rows/s", 3),
+        "text, least cosine to sentence-transformers bf16 / 0.999": (1.001, "cosine", 1),
+    }
+    assert "text short / predicted" in {line["name"] for line in texts.lines(done, True, account._line)}
 
 
 def test_last_lines_are_the_promised_objects(rehearsal, found):
@@ -152,7 +179,9 @@ def attempts(tmp_path, code):
     start = (
         f"import sys, time; sys.path.insert(0, {str(ROOT / 'benchmarks')!r}); from pathlib import Path; from gpu import record\n"
     )
-    made = f"record.GRACE_S = 0.5; r = record.Recorder(Path({str(tmp_path / 'e')!r}), 'p', time.monotonic() + 60); r.begin('k')\n"
+    made = (
+        f"record.GRACE_S = 0.5; r = record.Recorder(Path({str(tmp_path / 'e')!r}), 'p', time.monotonic() + 60); r.begin('k', [])\n"
+    )
     done = subprocess.run([sys.executable, "-c", start + made + code], capture_output=True, text=True, check=False, timeout=60)
     return done, [json.loads(line) for line in (tmp_path / "e").read_text().splitlines()][1:]
 

@@ -22,7 +22,8 @@ def features(shape: ForestShape, table: pa.Table) -> Numbers:
     for row, feature in zip(found, shape.features, strict=True):
         row[:] = _column(feature, table.column(feature.column))
         if not feature.categorical:
-            row[:] = row.astype(np.float32) if shape.rounded else row
+            with np.errstate(over="ignore"):  # to infinity, as a library's cast does
+                row[:] = row.astype(np.float32) if shape.rounded else row
             row[np.abs(row) <= shape.smallest] = 0.0
     return found
 

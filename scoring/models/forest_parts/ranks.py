@@ -16,7 +16,7 @@ import pyarrow as pa
 import torch
 
 from scoring import ops
-from scoring.models.buffers import column, missing, values
+from scoring.models.buffers import bitmap, column, missing, values
 from scoring.models.forest_parts.compiled import jit
 from scoring.models.forest_parts.shape import Feature, ForestShape
 from scoring.models.forest_parts.threads import spread
@@ -66,8 +66,6 @@ class Ranker:
             one = self._columns[place]
             array = column(batch, one.name)
             one.fill(array, rows[place], least)
-            if isinstance(one, _Search) and (gone := missing(array)) is not None:
-                rows[place][gone] = least
 
 
 class _Search:
@@ -87,8 +85,11 @@ class _Search:
     def fill(self, array: pa.Array[Any], out: np.ndarray[Any, Any], least: int) -> None:
         found = values(array, self.name)
         narrow = self._rounded or found.dtype.itemsize <= 2 or found.dtype == np.float32
-        x = found.astype(np.float32 if narrow else np.float64, copy=False)
-        _rank(x, self._narrow if narrow else self._wide, len(self._cuts), self._negated, self._smallest, least, out)
+        with np.errstate(over="ignore"):  # to infinity, as a library's cast does
+            x = found.astype(np.float32 if narrow else np.float64, copy=False)
+        known, bit = bitmap(array)
+        table = self._narrow if narrow else self._wide
+        _rank(x, known.numpy(), bit, table, len(self._cuts), self._negated, self._smallest, least, out)
 
 
 class _Codes:
@@ -119,8 +120,8 @@ def _padded(cuts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 @jit
-def _rank(x, table, count, negated, smallest, least, out):  # type: ignore[no-untyped-def]
-    """`count` of the table are thresholds. NaN becomes `least`."""
+def _rank(x, bitmap, bit, table, count, negated, smallest, least, out):  # type: ignore[no-untyped-def]
+    """`count` of the table are thresholds. Null, if there is a bitmap, and NaN become `least`."""
     place = np.zeros(_BLOCK, np.int32)
     near = np.zeros(_BLOCK, table.dtype)
     for start in range(0, len(x), _BLOCK):
@@ -139,3 +140,7 @@ def _rank(x, table, count, negated, smallest, least, out):  # type: ignore[no-un
         for r in range(size):
             rank = count - place[r] if negated else place[r]
             out[start + r] = least if near[r] != near[r] else rank
+        if len(bitmap):
+            for r in range(size):
+                at = bit + start + r
+                out[start + r] = out[start + r] if bitmap[at >> 3] >> (at & 7) & 1 else least

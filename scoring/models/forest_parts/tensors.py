@@ -21,7 +21,7 @@ def written(trees: Any, cover: Cover | None) -> dict[str, torch.Tensor]:
     """`leaves` and `base` float64; sets one after the other, with the node of each and where it begins."""
     held = {name: getattr(trees, name).to(dtype) for name, dtype in _NODES.items()}
     held |= {"roots": trees.roots.int(), "leaves": trees.leaves.double(), "base": trees.base.double()}
-    if trees.output is not None:
+    if trees.output is not None and len(trees.base) > trees.leaves.shape[1]:
         held["output"] = trees.output.int()
     if trees.sets:
         ordered = [sorted(set(kept)) for kept in trees.sets.values()]
