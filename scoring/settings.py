@@ -82,6 +82,7 @@ class Hardware:
     simulated_rows: AtLeastNone = (
         0  # the simulated device runs out of memory above this cost of a batch (rows or tokens); 0 = never
     )
+    price_per_hour: NotNegative | None = None  # of a GPU, or of a core where lanes have none; None: the report says no cost
 
 
 @dataclass(frozen=True)

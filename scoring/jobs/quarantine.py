@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, cast
@@ -24,10 +24,9 @@ from scoring.jobs.arguments import Given
 from scoring.jobs.selection import select
 from scoring.jobs.workspace import existing
 from scoring.respond.manual import clean
-from scoring.sinks.publish import Manifest, PublicFile
 from scoring.stores import Store
 from scoring.stores.names import MissingError
-from scoring.types import BadFile
+from scoring.types import BadFile, Receipt
 
 _BATCH_ROWS = 1 << 17
 _COLUMNS = ["_source_file", "_row", "_rows", "_stage", "_reasons"]
@@ -75,11 +74,27 @@ def quarantine(workspace: str, partition: str | None = None, run: str | None = N
     found: list[Sample] = []
     for manifest in select(store, partition, run):
         for file in manifest.quarantine:
-            wanted = count.file(store, file)
-            found += _samples(store, manifest, file, wanted, tagged)
+            wanted = count.file(store, file.path)
+            found += _samples(store, manifest.run_id, file.path, wanted, tagged)
     order = {rule: n for n, (rule, _) in enumerate(count.reasons.most_common())}
     found.sort(key=lambda s: (order[s.rule], s.file, s.row or 0))
     return QuarantineRecord(count.rows, dict(count.reasons), dict(count.files), dict(count.pairs), tuple(found))
+
+
+def examples(store: Store, run_id: str, receipts: Iterable[Receipt], samples: int, rules: Collection[str]) -> tuple[Sample, ...]:
+    """`samples` rows of each of `rules` from what a run staged, published or not. Only files that a receipt says to hold a rule of
+    which there are too few are read. Raises: StoreError, OSError, pa.ArrowException: one cannot be read.
+    """
+    tagged, found = _Tagged(store), dict[str, list[Sample]]({rule: [] for rule in rules})
+    for receipt in receipts:
+        if all(len(some) >= samples for some in found.values()):
+            break
+        if any(rule in found and len(found[rule]) < samples for rule, rows in receipt.reasons.items() if rows or receipt.bad_files):
+            for path in (file.key for file in receipt.quarantine if store.exists(file.key)):
+                for one in _samples(store, run_id, path, _Count(samples).file(store, path), tagged):
+                    if one.rule in found and len(found[one.rule]) < samples:
+                        found[one.rule].append(one)
+    return tuple(one for rule in rules for one in sorted(found[rule], key=lambda s: (s.file, s.row or 0)))
 
 
 class _Count:
@@ -90,10 +105,10 @@ class _Count:
         self.reasons, self.files, self.pairs = Counter[str](), Counter[str](), Counter[str]()
         self._left: defaultdict[str, int] = defaultdict(lambda: samples)
 
-    def file(self, store: Store, file: PublicFile) -> list[tuple[str, int]]:
+    def file(self, store: Store, path: str) -> list[tuple[str, int]]:
         """Count a file. Returns (rule, place in the file) of the rows to show."""
         wanted: list[tuple[str, int]] = []
-        with pq.ParquetFile(store.open_file(file.path)) as parquet:
+        with pq.ParquetFile(store.open_file(path)) as parquet:
             start = 0
             for batch in parquet.iter_batches(_BATCH_ROWS, columns=_COLUMNS):
                 wanted += [(rule, start + place) for rule, place in self._batch(batch)]
@@ -168,13 +183,11 @@ class _Tagged:
             return None
 
 
-def _samples(
-    store: Store, manifest: Manifest, file: PublicFile, wanted: list[tuple[str, int]], tagged: _Tagged
-) -> Iterator[Sample]:
+def _samples(store: Store, run_id: str, path: str, wanted: list[tuple[str, int]], tagged: _Tagged) -> Iterator[Sample]:
     """Only the row groups and columns that hold what is wanted are read."""
     if not wanted:
         return
-    with pq.ParquetFile(store.open_file(file.path)) as parquet:
+    with pq.ParquetFile(store.open_file(path)) as parquet:
         names = parquet.schema_arrow.names
         ends = np.cumsum([parquet.metadata.row_group(n).num_rows for n in range(parquet.num_row_groups)])
         by_group: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
@@ -188,7 +201,7 @@ def _samples(
                 row = table.slice(place, 1).to_pylist()[0]
                 column, hidden = columns[rule], False
                 if column:
-                    hidden = any(tagged.hides(column, run_id) for run_id in {row["_run_id"], manifest.run_id})
+                    hidden = any(tagged.hides(column, one) for one in {row["_run_id"], run_id})
                 value = "" if column is None else shown(row[column], hidden)
                 yield Sample(rule, row["_source_file"], row["_row"], value)
 

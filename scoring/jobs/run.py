@@ -170,6 +170,7 @@ class Pass:
         fresh = self._account.counts.total - self._resumed_rows
         scoring_s = (self._worked or ended) - (self._first_ready or self._began)  # Ray's start and its end are no scoring
         rates = {"rows_per_second": round(fresh / scoring_s, 1), "scoring_seconds": round(scoring_s, 3)}
+        rates["lanes"] = float(self._prepared.lanes.count)
         if record.work.get("tokens"):
             rates["tokens_per_second"] = round((record.work["tokens"] - self._resumed_tokens) / scoring_s, 1)
         return replace(record, rates=record.rates | rates)

@@ -107,7 +107,7 @@ class Watching:
 
     def _past(self, past: _Before) -> history.Figures | None:
         if past.key not in self._figures:
-            found = _record(self._store, past.key, past.run_id, past.input_digest)
+            found = recorded(self._store, past.key, past.run_id, past.input_digest)
             self._figures[past.key] = found["figures"] if found else None
         return self._figures[past.key]
 
@@ -119,7 +119,7 @@ class Watching:
 
 def show(store: Store, manifest: Manifest) -> None:
     """Write the tables of a published version, if its record is there and they are not. Raises: StoreError."""
-    found = _record(store, manifest.key, manifest.run_id, manifest.input_digest)
+    found = recorded(store, manifest.key, manifest.run_id, manifest.input_digest)
     if found is None:
         return
     stem = {"partition": manifest.key, "version": manifest.version, "run_id": manifest.run_id}
@@ -138,12 +138,12 @@ def repair_tables(store: Store, manifests: Sequence[Manifest]) -> None:
             show(store, manifest)
 
 
-def _record(store: Store, key: str, run_id: str, input_digest: str) -> dict[str, Any] | None:
-    """What was found then; the last in name, should a partition have been judged under several settings."""
+def recorded(store: Store, key: str, run_id: str, input_digest: str | None = None) -> dict[str, Any] | None:
+    """What was found then, of this input or any; the last in name, should a partition have been judged under several settings."""
     folder = f"{_RECORDS}/{key}/"
     names = [n for n in store.list(folder.rstrip("/")) if n.startswith(f"{folder}{run_id}.")]
     found = (_load(store, name) for name in sorted(names, reverse=True))
-    return next((f for f in found if f is not None and f["input_digest"] == input_digest), None)
+    return next((f for f in found if f is not None and input_digest in (None, f["input_digest"])), None)
 
 
 def _summed(receipts: Sequence[Receipt]) -> Summary:

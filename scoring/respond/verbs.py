@@ -29,6 +29,9 @@ VERBS = {
         "show quarantined rows by rule and file, what breaks together, and samples",
         words=("workspace", "partition", "run", "samples"),
     ),
+    "report": Verb(
+        "make the report of a run again; --compare OTHER RUN sets two runs side by side", ("run",), ("workspace", "compare", "out")
+    ),
     "baseline": Verb(
         "count what the training rows and their scores look like, for drift",
         ("PATH",),

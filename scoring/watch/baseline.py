@@ -70,14 +70,20 @@ def read(path: Path) -> Baseline:
     try:
         if (size := path.stat().st_size) > MAX_BYTES:
             raise ModelError(f"{path} has {size:,} bytes; at most {MAX_BYTES:,} are read.")
-        data = json.loads(path.read_bytes(), parse_constant=lambda word: _wrong(path, f"{word} in it", "finite numbers only"))
+        return parsed(path.read_bytes(), path)
     except OSError as error:
         raise ModelError(
             f"Baseline {path} cannot be read ({error.strerror}). Make it with scoring baseline PATH bundle=…."
         ) from None
+
+
+def parsed(data: bytes, path: Path) -> Baseline:
+    """The text of a baseline; `path` is what errors call it. Raises: ModelError: as `read`."""
+    try:
+        plain = json.loads(data, parse_constant=lambda word: _wrong(path, f"{word} in it", "finite numbers only"))
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} is not JSON: {' '.join(str(error).split())[:200]}.") from None
-    return _Reader(path).baseline(data)
+    return _Reader(path).baseline(plain)
 
 
 class _Reader:

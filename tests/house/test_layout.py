@@ -32,6 +32,8 @@ DOORS = {  # who may import a library; a name that ends with / is a folder
     "pydantic": ("scoring/settings.py",),
     "obstore": ("scoring/stores/",),
     "rich": ("scoring/respond/",),
+    "jinja2": ("scoring/respond/",),
+    "markupsafe": ("scoring/respond/",),
     "scipy": ("scoring/watch/",),
     "tokenizers": ("scoring/models/",),
     "numba": ("scoring/models/forest_parts/",),
