@@ -21,7 +21,8 @@ GROUPS = ("source", "model", "hardware", "engine", "contract", "watch", "sink", 
 
 def usage() -> str:
     """All verbs."""
-    verbs = "\n".join(f"  scoring {verb:18} {one.said}" for verb, one in VERBS.items())
+    wide = max(map(len, VERBS))
+    verbs = "\n".join(f"  scoring {verb:{wide}} {one.said}" for verb, one in VERBS.items())
     return f"Commands:\n{verbs}\nEach takes --help, and --json where it reports."
 
 

@@ -33,5 +33,8 @@ def test_groups_are_those_of_the_job_and_the_default_is_shown():
 
 
 def test_all_verbs_are_listed():
-    assert [line[10:28].strip() for line in usage().splitlines()[1:-1]] == list(VERBS)
+    wide = max(map(len, VERBS))
+    assert [line[10:].partition(one.said)[0] for line, one in zip(usage().splitlines()[1:-1], VERBS.values(), strict=True)] == [
+        f"{verb:{wide}} " for verb in VERBS
+    ]
     assert manual("verify") == f"scoring verify: {VERBS['verify'].said}\n  scoring verify workspace=…"
