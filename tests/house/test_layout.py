@@ -29,7 +29,7 @@ DOORS = {  # who may import a library; a name that ends with / is a folder
     "triton": ("kernels/",),
     "polars": ("scoring/sinks/reader.py", "scoring/admit/schema.py", "scoring/admit/pseudonyms.py"),
     "dataframely": ("scoring/admit/schema.py",),
-    "pydantic": ("scoring/settings.py",),
+    "pydantic": ("scoring/settings/checking.py",),
     "obstore": ("scoring/stores/",),
     "rich": ("scoring/respond/",),
     "scipy": ("scoring/watch/",),
