@@ -33,6 +33,8 @@ DOORS = {  # who may import a library; a name that ends with / is a folder
     "obstore": ("scoring/stores/",),
     "rich": ("scoring/respond/",),
     "scipy": ("scoring/watch/",),
+    "openlineage": ("scoring/respond/lineage/",),
+    "prometheus_client": ("scoring/respond/metrics.py",),
     "tokenizers": ("scoring/models/",),
     "numba": ("scoring/models/forest_parts/",),
     "treelite": ("scoring/models/foreign_trees/",),
