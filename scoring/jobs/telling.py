@@ -177,7 +177,7 @@ def _summed(output: str) -> dict[str, dict[str, Any]]:
             outcome = Outcome(**json.loads(line))
             last[outcome.to, outcome.id] = outcome
     found: dict[str, dict[str, Any]] = {}
-    for outcome in last.values():
+    for outcome in sorted(last.values(), key=lambda one: one.to):
         one = found.setdefault(outcome.to, {"delivered": 0, "waits": 0, "lost": 0, "why": ""})
         one[outcome.state] += 1
         one["why"] = one["why"] or outcome.why

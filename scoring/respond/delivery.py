@@ -20,6 +20,7 @@ from typing import Protocol
 from scoring.errors import told
 from scoring.respond.outbox import Message, Outbox
 
+_SAYING_S = 0.2  # for a receiver's thread to say that it got no answer
 _THIS_MESSAGE_ALONE = (400, 409, 413, 415, 422)  # the receiver works, but does not want what it was sent
 
 
@@ -122,13 +123,13 @@ def _kept(message: Message, outbox: Outbox, say: Callable[[Outcome], None]) -> s
     except Exception as error:
         say(Outcome(message.to, message.id, "lost", f"outbox: {reason(error)}"))
         return reason(error)
-    say(Outcome(message.to, message.id, "waits", "not tried yet"))
+    say(Outcome(message.to, message.id, "waits", "not delivered in time"))  # stands if nothing more can be said
     return None
 
 
 def _sent(receiver: Receiver, message: Message, until: float) -> tuple[str, bool]:
     """Why it was not, and whether that is the message's fault alone; "" if it was."""
-    left = until - time.monotonic()
+    left = until - time.monotonic() - _SAYING_S
     if left <= 0:
         return "no time was left", False
     try:
