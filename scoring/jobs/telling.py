@@ -111,7 +111,7 @@ def begin(store: Store, job: Job, run_id: str, lanes: int, todo: tuple[Partition
         return
     with suppress(Exception):
         Outbox(store).mark(run_id)
-        store.replace(f"runs/{run_id}/{ASKED}", canonical(_asked(job, lanes, todo)))
+        store.replace(f"runs/{run_id}/{ASKED}", canonical(_asked(store, job, lanes, todo)))
 
 
 def failures_told(score: Callable[..., RunRecord]) -> Callable[..., RunRecord]:
@@ -205,13 +205,15 @@ def _name(job: Job) -> str:
     return job.respond.name or re.sub(r"[^A-Za-z0-9_.-]+", "-", last)[:100] or "scoring"
 
 
-def _asked(job: Job, lanes: int, todo: tuple[Partition, ...]) -> dict[str, Any]:
+def _asked(store: Store, job: Job, lanes: int, todo: tuple[Partition, ...]) -> dict[str, Any]:
     bundle = Path(job.model.bundle).absolute()
     said = plain((bundle / "model.yaml").read_bytes(), "model.yaml")
     columns = {n: {"dtype": c.dtype, "treatment": c.treatment, "pii": c.pii} for n, c in job.contract.columns.items()}
     files = [file for partition in todo for file in partition.files]
+    again = job.source.kind == "quarantine"  # a requeue
+    path = f"{store.root}/quarantine" if again else os.path.abspath(os.path.expanduser(job.source.path.removeprefix("file://")))
     return {
-        "source": {"kind": job.source.kind, "path": str(Path(job.source.path.removeprefix("file://")).absolute())},
+        "source": {"kind": job.source.kind, "path": path},
         "carry": list(job.source.carry),
         "columns": columns,
         "inputs": [item["name"] for item in said["inputs"]],
