@@ -42,6 +42,8 @@ def test_canaries_are_told_to_nobody(tmp_path):
     for canary in ("canary.example", "Canary-", TOKEN, people.KEY):
         assert [text[:200] for text in said if canary in text] == []
     end = json.loads(written["openlineage.jsonl"].splitlines()[1])
+    counted = {name for one in end["inputs"] for name in one["inputFacets"]}
+    assert counted == {"inputStatistics", "dataQualityMetrics", "dataQualityAssertions"}
     masked = {
         name: field["inputFields"][0]["transformations"][0]["masking"]
         for output in end["outputs"]

@@ -1,7 +1,11 @@
 """A story of a run without a run: two published days, one held, drift, personal columns, a quarantine."""
 
+from dataclasses import asdict
+
 from scoring.respond.story import Story, Told
 from scoring.sinks.manifest import Manifest, PublicFile
+from scoring.types import Check
+from scoring.watch.drift import WHOLE, Finding
 from scoring.watch.summary import Summary
 
 STARTED, FINISHED = "2026-01-04T01:00:00+00:00", "2026-01-04T01:02:05+00:00"
@@ -10,11 +14,11 @@ PARENT = "airflow/nightly.score/0197e1c4-5b3e-7c1a-9d55-0c6d2f6a7b11"
 
 
 def check(name, subject, status, severity="warn", actual="1", expected="0"):
-    return {"name": name, "subject": subject, "status": status, "severity": severity, "expected": expected, "actual": actual}
+    return asdict(Check(name, subject, status, severity, expected, actual))
 
 
-def finding(family, column, value, status="warn", where=":all"):
-    return {"family": family, "column": column, "value": value, "status": status, "slice": where}
+def finding(family, column, value, status="warn", where=WHOLE):
+    return asdict(Finding(family, column, where, "ks", value, 0.02, 0.0, None, status, 100))
 
 
 def manifest(day, rows):

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from receiver import closed, hanging, receiver
 from workload import ROOT, RUN, Quiet, job, plain_days, score_bytes
@@ -50,6 +51,8 @@ class Scored:
         self.seconds = time.monotonic() - began
         assert told is not None
         self.told = told
+        tellers = [p for p in psutil.Process().children(recursive=True) if "scoring.respond.teller" in " ".join(p.cmdline())]
+        assert tellers == [], "nothing is left behind"
 
 
 def again(given: Job) -> telling.Told:
