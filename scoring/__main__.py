@@ -51,12 +51,16 @@ def run(overrides: list[str]) -> RunRecord:
     Raises:
         ScoringError: as the command would exit with its code.
     """
+    from scoring.jobs import telling
     from scoring.jobs.run import run as score
     from scoring.respond.progress import ProgressWatcher
 
     job, config = settings(overrides, None)
+    telling.refuse(job.respond)
     with ProgressWatcher(None) as watcher:
-        return score(job, config, watcher)
+        record = telling.failures_told(score)(job, config, watcher)
+    telling.tell(job, record)
+    return record
 
 
 def settings(overrides: Sequence[str], config_dir: str | None) -> tuple[Job, str]:
@@ -192,14 +196,18 @@ def _requeue(said: Said) -> Pass:
 
 
 def _run(score: Pass, job: Job, config: str, again: Sequence[str], as_json: bool) -> int:
+    from scoring.jobs import telling
     from scoring.respond import summary
     from scoring.respond.progress import ProgressWatcher
 
+    telling.refuse(job.respond)
     stop = _Signals()
     with ProgressWatcher(sys.stderr) as watcher:
-        record = score(job, config, watcher, stop.why)
+        record = telling.failures_told(score)(job, config, watcher, stop.why)
     called = program(sys.argv[0])
     _print(record.to_json() if as_json else summary.render(record, job.workspace, called))
+    if (told := telling.tell(job, record)) and told.line():
+        (_say if as_json else _print)(told.line())
     if record.status in ("paused", "failed"):
         _say(f"State is kept. To go on: {called} {' '.join(shlex.quote(word) for word in again)}")
     if stop.number is not None and record.status == "paused":

@@ -18,6 +18,7 @@ from scoring import __version__
 from scoring.admit.treatments import tagged
 from scoring.engine import lane
 from scoring.errors import TemporaryError
+from scoring.jobs import telling
 from scoring.jobs.preparation import Prepared, prepare
 from scoring.jobs.publishing import Publishing
 from scoring.jobs.recovery import recover
@@ -99,6 +100,7 @@ class Pass:
 
     def go(self, should_stop: Callable[[], str | None]) -> RunRecord:
         started = datetime.now(UTC).isoformat(timespec="seconds")
+        telling.begin(self._store, self._job, self._run_id, self._prepared.lanes.count, self._prepared.todo)
         pool = _pool(self._job, self._prepared, self._run_id, pin(self._store, self._run_id, self._prepared.suppressed.names))
         self._began = time.monotonic()
         given = (self._dispatcher(), pool, self._slices(), self._find, self._finished, should_stop)

@@ -16,7 +16,7 @@ from typing import Any, get_type_hints
 
 from scoring.respond.verbs import VERBS, form
 
-GROUPS = ("source", "model", "hardware", "engine", "contract", "watch", "sink", "release", "job")
+GROUPS = ("source", "model", "hardware", "engine", "contract", "watch", "sink", "release", "respond", "job")
 
 
 def usage() -> str:

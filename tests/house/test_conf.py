@@ -1,4 +1,4 @@
-"""conf/ and settings.py say the same: every YAML composes and builds, no key is missing or strange, defaults agree."""
+"""conf/ and scoring/settings say the same: every YAML composes and builds, no key is missing or strange, defaults agree."""
 
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ def read(group, option):
 
 
 def defaults(cls):
-    """What settings.py says where nothing is said, as plain values; "???" where it has to be said."""
+    """What scoring/settings says where nothing is said, as plain values; "???" where it has to be said."""
     found = {}
     for field in fields(cls):
         given = field.default if field.default_factory is MISSING else field.default_factory()
@@ -81,7 +81,7 @@ def test_a_yaml_has_every_setting_and_no_other(group, option):
 
 @pytest.mark.parametrize(("group", "option"), OF_GROUPS, ids=map("/".join, OF_GROUPS))
 def test_defaults_agree_with_settings(group, option):
-    """The option that run.yaml chooses, and every source, says what settings.py says; the others are there to differ."""
+    """The option that run.yaml chooses, and every source, says what scoring/settings says; the others are there to differ."""
     said, meant = read(group, option), defaults(GROUPS[group])
     differing = {k for k in said if said[k] != meant[k] and meant[k] != "???"}
     if group == "source" or CHOSEN[group] == option:

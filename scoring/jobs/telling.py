@@ -1,0 +1,253 @@
+"""After a run: tell whoever is configured. Cannot fail a run, change its exit code, or hold it longer than `respond.limit_s`.
+
+All of it happens in a child process, after everything is published and the workspace is free again: a thread cannot be ended, and
+some things only end with their process (a name that no server resolves, a disk that does not answer, a bug that loops). The child
+keeps every message in the outbox before it sends any, and says on its stdout what became of each; so what this process knows, and
+says, is true wherever the child was ended. A run is marked untold when it begins: if its messages could not even be made or kept,
+the next run makes them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from scoring.errors import ConfigError, ScoringError, bug
+from scoring.ledger.redact import is_secret
+from scoring.models.manifest import plain
+from scoring.respond.delivery import Outcome, reason
+from scoring.respond.outbox import Outbox
+from scoring.respond.story import ASKED
+from scoring.settings import Job, Respond
+from scoring.stores import Store, open_store
+from scoring.types import Partition, RunRecord, Slice, canonical
+
+_CHILD = "import sys; sys.path[:] = sys.argv[1:]; from scoring.respond.teller import main; main()"
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_PARENT = re.compile(r".+/[^/]+/[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_GRACE_S = 0.2  # for a child that ends itself in time to be seen to
+_LAST_S = 1.0  # for the kernel to end it, and for a store to take told.json
+
+
+@dataclass(frozen=True)
+class Told:
+    """What became of the messages; `why` says what became of the telling itself, "" if it went its way."""
+
+    run_id: str
+    seconds: float
+    receivers: Mapping[str, Mapping[str, Any]]
+    why: str = ""
+
+    def line(self) -> str:
+        """One line for people; "" if there was nobody to tell."""
+        done = [f"{name} {found['delivered']}" for name, found in self.receivers.items() if found["delivered"]]
+        waits = [
+            f"{name}: {found['waits']} wait in outbox ({found['why']})" for name, found in self.receivers.items() if found["waits"]
+        ]
+        lost = [f"{name}: {found['why']}" for name, found in self.receivers.items() if found["lost"]]
+        missing = [*([self.why] if self.why else []), *waits, *lost]
+        told = [f"told: {', '.join(done)}"] if done else []
+        return "; ".join([*told, *([f"not told: {'; '.join(missing)}. The next run tries again"] if missing else [])])
+
+
+def refuse(settings: Respond) -> None:
+    """Before a run: what could never be told.
+
+    Raises:
+        ConfigError: a library is missing, or an address, a name or a path cannot work.
+    """
+    lineage, metrics = settings.lineage, settings.metrics
+    for wanted, package, setting, off in (
+        (lineage.enabled, "openlineage", "lineage", "respond.lineage.enabled=false"),
+        (metrics.textfile or metrics.pushgateway, "prometheus_client", "metrics", "no respond.metrics"),
+    ):
+        if wanted and find_spec(package) is None:
+            library = {"openlineage": "openlineage-python"}.get(package, "prometheus-client")
+            raise ConfigError(f"respond.{setting} needs {library}, which is not installed. Install it, or say {off}.")
+    for name, address in (("lineage.url", lineage.url), ("metrics.pushgateway", metrics.pushgateway)):
+        if address is not None and (wrong := _wrong(address)):
+            raise ConfigError(f"respond.{name}: {wrong}")
+    if settings.name is not None and not _NAME.fullmatch(settings.name):
+        raise ConfigError(f"respond.name: {settings.name!r} is no name. Use up to 100 letters, digits, '_', '.', '-'.")
+    if lineage.parent is not None and not _PARENT.fullmatch(lineage.parent):
+        raise ConfigError(f"respond.lineage.parent: {lineage.parent!r} is not namespace/job/run id (a UUID).")
+    if metrics.textfile is not None and not metrics.textfile.endswith(".prom"):
+        raise ConfigError(
+            f"respond.metrics.textfile: {metrics.textfile!r} must end with .prom: node_exporter reads no other files."
+        )
+
+
+def _wrong(address: str) -> str:
+    """Addresses stand in the configuration that is kept with the run: nothing secret may be in them."""
+    try:
+        parts = urlsplit(address)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return "this is no address. Say http://host:port/path."
+    if not whole:
+        return "this is no address. Say http://host:port/path."
+    if parts.username is not None or parts.password is not None or any(is_secret(key) for key in parse_qs(parts.query)):
+        return "an address may hold no secret. Put the token in the environment: token_env names its variable."
+    return ""
+
+
+def begin(store: Store, job: Job, run_id: str, lanes: int, todo: tuple[Partition, ...]) -> None:
+    """Keep what a run was asked, for whoever tells of it: no rows, no secrets. `job` holds the whole contract."""
+    if not _wanted(job.respond):
+        return
+    with suppress(Exception):
+        Outbox(store).mark(run_id)
+        store.replace(f"runs/{run_id}/{ASKED}", canonical(_asked(store, job, lanes, todo)))
+
+
+def failures_told(score: Callable[..., RunRecord]) -> Callable[..., RunRecord]:
+    """The same run; one that began and raises is told of, as failed, before it goes on raising."""
+
+    def scored(job: Job, config: str, watcher: Any, *more: Any) -> RunRecord:
+        noted = _Noted(watcher)
+        try:
+            return score(job, config, noted, *more)
+        except Exception as error:
+            if noted.run_id:
+                tell(job, _failed(noted, error))
+            raise
+
+    return scored
+
+
+def tell(job: Job, record: RunRecord) -> Told | None:
+    """Everybody; None where nobody is to be told. Raises nothing."""
+    if not _wanted(job.respond):
+        return None
+    began = time.monotonic()
+    given = {
+        "workspace": job.workspace,
+        "name": _name(job),
+        "respond": asdict(job.respond),
+        "record": asdict(record),
+        "until": began + job.respond.limit_s,
+    }
+    try:
+        output, why = _child(json.dumps(given), began + job.respond.limit_s)
+        told = Told(record.run_id, round(time.monotonic() - began, 3), _summed(output), why)
+    except Exception as error:
+        told = Told(record.run_id, round(time.monotonic() - began, 3), {}, reason(error))
+    if record.started:  # a run that did nothing goes by the name of the last that did something
+        _keep(job.workspace, told)
+    return told
+
+
+def _child(given: str, until: float) -> tuple[str, str]:
+    """What it said, and why it did not end by itself. The group is ended with it."""
+    command = [sys.executable, "-I", "-c", _CHILD, *sys.path]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, text=True, start_new_session=True, **pipes)
+    try:
+        output, _ = process.communicate(given + "\n", timeout=max(until + _GRACE_S - time.monotonic(), 0))
+    except subprocess.TimeoutExpired:
+        with suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+        try:
+            output, _ = process.communicate(timeout=_LAST_S)
+        except subprocess.TimeoutExpired as left:  # it hangs in the kernel
+            output = left.output.decode(errors="replace") if isinstance(left.output, bytes) else ""
+        return output or "", "it took too long and was ended"
+    return output, "" if process.returncode == 0 else f"the process that tells ended with {process.returncode}"
+
+
+def _summed(output: str) -> dict[str, dict[str, Any]]:
+    """The last word on each message, by receiver. A line that was cut off says nothing."""
+    last: dict[tuple[str, str], Outcome] = {}
+    for line in output.splitlines():
+        with suppress(ValueError, TypeError):
+            outcome = Outcome(**json.loads(line))
+            last[outcome.to, outcome.id] = outcome
+    found: dict[str, dict[str, Any]] = {}
+    for outcome in sorted(last.values(), key=lambda one: one.to):
+        one = found.setdefault(outcome.to, {"delivered": 0, "waits": 0, "lost": 0, "why": ""})
+        one[outcome.state] += 1
+        one["why"] = one["why"] or outcome.why
+    return found
+
+
+def _keep(workspace: str, told: Told) -> None:
+    """told.json beside the record. A store that does not answer is left behind."""
+
+    def keep() -> None:
+        with suppress(Exception):
+            open_store(workspace).replace(f"runs/{told.run_id}/told.json", json.dumps(asdict(told), indent=2).encode())
+
+    thread = threading.Thread(target=keep, name="told", daemon=True)
+    thread.start()
+    thread.join(_LAST_S)
+
+
+def _wanted(settings: Respond) -> bool:
+    return settings.lineage.enabled or settings.metrics.textfile is not None or settings.metrics.pushgateway is not None
+
+
+def _name(job: Job) -> str:
+    last = job.workspace.rstrip("/").rsplit("/", 1)[-1]
+    return job.respond.name or re.sub(r"[^A-Za-z0-9_.-]+", "-", last)[:100] or "scoring"
+
+
+def _asked(store: Store, job: Job, lanes: int, todo: tuple[Partition, ...]) -> dict[str, Any]:
+    bundle = Path(job.model.bundle).absolute()
+    said = plain((bundle / "model.yaml").read_bytes(), "model.yaml")
+    columns = {n: {"dtype": c.dtype, "treatment": c.treatment, "pii": c.pii} for n, c in job.contract.columns.items()}
+    files = [file for partition in todo for file in partition.files]
+    again = job.source.kind == "quarantine"  # a requeue
+    path = f"{store.root}/quarantine" if again else os.path.abspath(os.path.expanduser(job.source.path.removeprefix("file://")))
+    return {
+        "source": {"kind": job.source.kind, "path": path},
+        "carry": list(job.source.carry),
+        "columns": columns,
+        "inputs": [item["name"] for item in said["inputs"]],
+        "bundle": str(bundle),
+        "lanes": lanes,
+        "files": len(files),
+        "bytes": sum(file.size for file in files),
+    }
+
+
+class _Noted:
+    """A watcher that remembers which run began, and when."""
+
+    def __init__(self, watcher: Any) -> None:
+        self._watcher, self.run_id, self.started = watcher, "", ""
+
+    def begin(self, run_id: str, resumed: bool, lanes: int, store: Store) -> None:
+        self.run_id, self.started = run_id, datetime.now(UTC).isoformat(timespec="seconds")
+        self._watcher.begin(run_id, resumed, lanes, store)
+
+    def planned(self, work: Slice) -> None:
+        self._watcher.planned(work)
+
+    def finished(self, receipt: Any) -> None:
+        self._watcher.finished(receipt)
+
+    def end(self, record: RunRecord) -> None:
+        self._watcher.end(record)
+
+
+def _failed(noted: _Noted, error: Exception) -> RunRecord:
+    """The record of a run that could not write one."""
+    none = {"in": 0, "scored": 0, "quarantined": 0, "suppressed": 0}
+    words = str(error) if isinstance(error, ScoringError) else bug(error)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    empty = RunRecord(noted.run_id, "failed", none, (), {}, {}, {}, {}, {})
+    return replace(empty, started=noted.started, finished=now, message=words)

@@ -1,0 +1,37 @@
+"""Who is told of a run, and how. Addresses hold no secret: tokens come from the environment, by the name of their variable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scoring.settings.checking import Positive
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """OpenLineage. Events stand in `runs/<id>/openlineage.jsonl`; with a `url` they are posted there as well."""
+
+    enabled: bool = True
+    url: str | None = None  # the whole address: http://marquez:5000/api/v1/lineage
+    token_env: str = "OPENLINEAGE_API_KEY"  # the variable that holds the bearer token, if the receiver wants one
+    namespace: str = "scoring"  # of the job; of datasets it is where they lie
+    parent: str | None = None  # namespace/job/run id of who started this; None: the variable OPENLINEAGE_PARENT_ID
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Prometheus. A run has ended before anybody could scrape it: its metrics are written or pushed."""
+
+    textfile: str | None = None  # a file of this job alone, *.prom, in the folder of node_exporter's textfile collector
+    pushgateway: str | None = None  # its address: http://pushgateway:9091
+    token_env: str = "SCORING_PUSHGATEWAY_TOKEN"
+
+
+@dataclass(frozen=True)
+class Respond:
+    """`name` is what the job is called elsewhere; None: as the last folder of the workspace."""
+
+    name: str | None = None
+    limit_s: Positive = 5.0  # for all that is told after a run; what is not delivered then waits for the next run
+    lineage: Lineage = Lineage()
+    metrics: Metrics = Metrics()
