@@ -197,6 +197,7 @@ def _requeue(said: Said) -> Pass:
 
 def _run(score: Pass, job: Job, config: str, again: Sequence[str], as_json: bool) -> int:
     from scoring.jobs import telling
+    from scoring.jobs.reporting import Page
     from scoring.respond import summary
     from scoring.respond.progress import ProgressWatcher
 
@@ -206,8 +207,10 @@ def _run(score: Pass, job: Job, config: str, again: Sequence[str], as_json: bool
         record = telling.failures_told(score)(job, config, watcher, stop.why)
     called = program(sys.argv[0])
     _print(record.to_json() if as_json else summary.render(record, job.workspace, called))
-    if (told := telling.tell(job, record)) and told.line():
-        (_say if as_json else _print)(told.line())
+    page, told = Page(job, record), telling.tell(job, record)
+    for line in (page.line(called), told.line() if told else ""):
+        if line:
+            (_say if as_json else _print)(line)
     if record.status in ("paused", "failed"):
         _say(f"State is kept. To go on: {called} {' '.join(shlex.quote(word) for word in again)}")
     if stop.number is not None and record.status == "paused":

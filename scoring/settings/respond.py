@@ -33,5 +33,6 @@ class Respond:
 
     name: str | None = None
     limit_s: Positive = 5.0  # for all that is told after a run; what is not delivered then waits for the next run
+    report: bool = True  # write runs/<id>/report.html
     lineage: Lineage = Lineage()
     metrics: Metrics = Metrics()
