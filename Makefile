@@ -5,15 +5,17 @@ READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench-spine bench-driver bench-memory bench-start bench-checks bench-text drift-table golden-kernels kernel-table mutants gpu-check clean
+.PHONY: help demo demo-forest test test-slow lint format bench-spine bench-driver bench-memory bench-start bench-checks bench-text bench-forest drift-table golden-kernels kernel-table mutants gpu-check clean
 
 help:
 	@echo 'make demo          3 million card transactions with real dirt: made, and scored by a model fitted on the spot'
+	@echo 'make demo-forest   the same transactions, scored by trees of LightGBM, with the reasons of each score'
 	@echo 'make test          the default suite'
 	@echo 'make test-slow     what takes long, too'
 	@echo 'make lint          ruff and mypy'
 	@echo 'make bench-spine   our job beside the hand loop and Ray Data, in one run'
 	@echo 'make bench-text    embedding texts beside sentence-transformers and Ray Data, in one run'
+	@echo 'make bench-forest  boosted trees beside their own library and Ray Data, in one run'
 	@echo 'make bench-driver  the cost of the driver for each slice'
 	@echo 'make bench-memory  the memory of a lane after 1 and after 20 million rows'
 	@echo 'make bench-start   the time from Ray being up to the first scored rows'
@@ -41,6 +43,16 @@ demo: $(READY)
 	$(BIN)/scoring demo-data out=.demo
 	$(BIN)/scoring run job=demo
 
+# As with a model of your own: it is imported, its training rows are counted for drift, and it scores. An import is made anew.
+demo-forest: $(READY)
+	$(BIN)/scoring demo-data out=.demo
+	$(BIN)/python benchmarks/demo_forest.py .demo/forest
+	rm -rf .demo/forest/bundle
+	$(BIN)/scoring models import-forest .demo/forest/model.txt sample=.demo/forest/december.parquet explain=3 \
+		out=.demo/forest/bundle name=card-fraud-forest version=2025.12
+	$(BIN)/scoring baseline .demo/forest/december.parquet bundle=.demo/forest/bundle
+	$(BIN)/scoring run job=demo-forest
+
 # Two processes; files are not torn apart, so that what a module's tests share is made once.
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -62,6 +74,9 @@ bench-spine: .venv/.bench
 
 bench-text: .venv/.bench
 	$(BIN)/python benchmarks/text.py
+
+bench-forest: .venv/.bench
+	$(BIN)/python benchmarks/forest.py
 
 bench-driver: .venv/.bench
 	$(BIN)/python benchmarks/driver_cost.py

@@ -51,7 +51,7 @@ def refused(*overrides, config_dir=None):
         (["quarantine", "workspace=."], 78, "nothing ever ran in ."),
         (["run"], 78, "source is missing. Say source=… (csv, ipc, jsonl, parquet)."),
         (["run", "--multirun", "source=a,,b"], 78, "'source=a,,b' cannot be understood."),
-        (["plan", *GIVEN, "job=dmo"], 78, "job=dmo is not known. Known: demo."),
+        (["plan", *GIVEN, "job=dmo"], 78, "job=dmo is not known. Known: demo, demo-forest."),
         (["plan", *GIVEN], 78, "bundle is not a bundle"),
         (["run", *GIVEN, "workspace="], 78, "workspace is empty"),
     ],
