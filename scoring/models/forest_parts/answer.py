@@ -36,7 +36,7 @@ class Answer:
         return torch.cat(found, 1) if len(found) > 1 else found[0]
 
     def _explained(self, margins: torch.Tensor, ranks: torch.Tensor, decided: torch.Tensor | None) -> torch.Tensor:
-        """On the host: contributions are recursive and few."""
+        """On the host, where contributions are computed whatever the device."""
         assert self._explainer is not None
         of = None if decided is None else decided.cpu().numpy()
         given = self._explainer.contributions(ranks.cpu().numpy(), of)
