@@ -82,8 +82,8 @@ def _sklearn(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], file: Path) -> No
 
 
 KINDS = {
-    "lightgbm": Kind("lightgbm.txt", 2_000_000, 2, "score", _lightgbm),
-    "xgboost": Kind("xgboost.json", 2_000_000, 4, "score", _xgboost),
+    "lightgbm": Kind("lightgbm.txt", 1_000_000, 4, "score", _lightgbm),
+    "xgboost": Kind("xgboost.json", 1_000_000, 8, "score", _xgboost),
     "sklearn": Kind("sklearn.skops", 320_000, 8, "probability_1", _sklearn),
 }
 

@@ -141,8 +141,9 @@ def _words(roots, left, right, begin, middle, first, places, thresholds, tables)
         if not filling:
             end = 0
             for at in range(first[-1]):
-                bounds[at] = end, end + filled[at, 0], end + filled[at, 0] + filled[at, 1]
-                end = bounds[at, 2]
+                bounds[at, 0], bounds[at, 1] = end, end + filled[at, 0]  # one by one: a row at once takes seconds to compile
+                end += filled[at, 0] + filled[at, 1]
+                bounds[at, 2] = end
             place, threshold, mask, table = (
                 np.empty(end, np.int64), np.empty(end, np.uint16), np.empty(end, np.uint16), np.empty(end, np.int64),
             )  # fmt: skip
