@@ -25,14 +25,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 NAMES = tuple(f"x{n:02d}" for n in range(28))
-GROUP_ROWS, FILES = 65_536, 16
+GROUP_ROWS, FILES = 65_536, 32
 TRAINING_ROWS = 20_000
 THREADS = 2
 
 
 @dataclass(frozen=True)
 class Kind:
-    """`file`: what the library saves. `rows`: so many that ours takes seconds; the others score the first `files` of 16, so that
+    """`file`: what the library saves. `rows`: so many that ours takes seconds; the others score the first `files` of 32, so that
     they, too, take seconds. `score`: our column beside theirs.
     """
 
@@ -82,9 +82,9 @@ def _sklearn(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], file: Path) -> No
 
 
 KINDS = {
-    "lightgbm": Kind("lightgbm.txt", 1_000_000, 4, "score", _lightgbm),
-    "xgboost": Kind("xgboost.json", 1_000_000, 8, "score", _xgboost),
-    "sklearn": Kind("sklearn.skops", 320_000, 8, "probability_1", _sklearn),
+    "lightgbm": Kind("lightgbm.txt", 2_000_000, 2, "score", _lightgbm),
+    "xgboost": Kind("xgboost.json", 2_000_000, 4, "score", _xgboost),
+    "sklearn": Kind("sklearn.skops", 200_000, 16, "probability_1", _sklearn),
 }
 
 
