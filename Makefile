@@ -5,7 +5,7 @@ READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-forest test test-slow lint format bench-spine bench-driver bench-memory bench-start bench-checks bench-text bench-forest drift-table golden-kernels kernel-table mutants gpu-check clean
+.PHONY: help demo demo-forest test test-slow lint format bench-spine bench-driver bench-memory bench-start bench-checks bench-text bench-forest bench-telling drift-table golden-kernels kernel-table mutants gpu-check clean
 
 help:
 	@echo 'make demo          3 million card transactions with real dirt: made, and scored by a model fitted on the spot'
@@ -21,6 +21,7 @@ help:
 	@echo 'make bench-start   the time from Ray being up to the first scored rows'
 	@echo 'make drift-table   false alarms and power of the drift decision, written into docs/drift.md'
 	@echo 'make bench-checks  the cost of all checks, beside the same run without them'
+	@echo 'make bench-telling the time until published with each sort of trouble in telling, beside nobody to tell'
 	@echo 'make gpu-check     kernels and a lane on this GPU: parity, configurations, times; needs no .venv'
 	@echo 'make golden-kernels kernel-table   what the compiler makes of the kernels, and the table of kernels/README.md'
 	@echo 'make mutants       kernels made wrong on purpose: each must make a test fail'
@@ -110,6 +111,9 @@ drift-table: $(READY)
 
 bench-checks: .venv/.bench
 	$(BIN)/python benchmarks/checks.py
+
+bench-telling: .venv/.bench
+	$(BIN)/python benchmarks/telling.py
 
 clean:
 	rm -rf .venv .demo .bench .pytest_cache .ruff_cache .mypy_cache .hypothesis dist *.egg-info

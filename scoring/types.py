@@ -321,6 +321,7 @@ class RunRecord:
     cause: str = ""  # the failure kind that ended the run, if one did
     ledger: dict[str, Any] = field(default_factory=dict)  # {seq, hash}: the ledger's newest entry when this was written
     work: dict[str, int] = field(default_factory=dict)  # of all receipts
+    energy: dict[str, Any] = field(default_factory=dict)  # what EnergyMeter of engine/energy.py read
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, sort_keys=True)

@@ -17,7 +17,7 @@ from scoring.errors import ChangedError, ConfigError, StoreError
 from scoring.jobs.preparation import Prepared, declared, identify
 from scoring.jobs.publishing import Publishing, Waiting
 from scoring.jobs.recovery import announce, recover
-from scoring.jobs.run import Pass, Watcher, environment
+from scoring.jobs.run import Pass, Watcher, begin, environment
 from scoring.jobs.selection import select
 from scoring.jobs.workspace import existing
 from scoring.ledger import runs
@@ -78,13 +78,13 @@ def requeue(job: Job, config: str, watcher: Watcher, should_stop: Callable[[], s
             return _nothing(identity, waiting)
         run_id, resumed = runs.start(store, digest(["requeue", identity.parts]), job.run_id, config)
         identity = replace(identity, run_id=run_id)
-        watcher.begin(run_id, resumed, lanes.count, store)
         partitions = tuple(Partition(w.before.key, tuple(File(f.path, f.bytes, f.sha256) for f in w.files)) for w in todo)
         prepared = Prepared(identity, lanes, Found((), ()), partitions, (), gone, contract)
         inner = replace(job, source=replace(job.source, kind="quarantine", path=job.workspace, duplicates="keep"))
         inner = replace(inner, watch=replace(job.watch, enabled=False))  # the rest of the partition is not counted again
+        began = begin(inner, store, prepared, watcher, resumed)
         publishing = Requeueing(inner, store, ledger, identity, lanes.kind, todo, choice.reason)
-        return Pass(inner, store, ledger, prepared, publishing, watcher).go(should_stop)
+        return Pass(inner, store, ledger, prepared, publishing, watcher, began).go(should_stop)
 
 
 class Requeueing(Publishing):

@@ -17,8 +17,9 @@ import torch
 from scoring import __version__
 from scoring.admit.treatments import tagged
 from scoring.engine import lane
+from scoring.engine.energy import EnergyMeter, Opened, open_counters
 from scoring.errors import TemporaryError
-from scoring.jobs import telling
+from scoring.jobs import asked
 from scoring.jobs.preparation import Prepared, prepare
 from scoring.jobs.publishing import Publishing
 from scoring.jobs.recovery import recover
@@ -75,18 +76,20 @@ def run(job: Job, config: str, watcher: Watcher, should_stop: Callable[[], str |
         if tagged(job.contract):
             store.private("quarantine")
             store.private(f"runs/{run_id}/quarantine")
-        watcher.begin(run_id, resumed, prepared.lanes.count, store)
+        began = begin(job, store, prepared, watcher, resumed)
         watching = Watching(job, store, prepared.identity, prepared.baseline, before) if job.watch.enabled else None
         publishing = Publishing(job, store, ledger, prepared.identity, Account(), prepared.lanes.kind, watching)
-        return Pass(job, store, ledger, prepared, publishing, watcher).go(should_stop)
+        return Pass(job, store, ledger, prepared, publishing, watcher, began).go(should_stop)
 
 
 class Pass:
     """One pass of the slices of all partitions that are to be done over the lanes, from planning to the record. Use once: `go`."""
 
     def __init__(
-        self, job: Job, store: Store, ledger: Ledger, prepared: Prepared, publishing: Publishing, watcher: Watcher
+        self, job: Job, store: Store, ledger: Ledger, prepared: Prepared, publishing: Publishing, watcher: Watcher, started: str
     ) -> None:
+        """`started` is when the pass began, ISO 8601."""
+        self._started = started
         self._job, self._store, self._ledger, self._prepared, self._watcher = job, store, ledger, prepared, watcher
         self._run_id = prepared.identity.run_id
         self._publishing, self._account = publishing, publishing.account
@@ -99,15 +102,14 @@ class Pass:
             self._account.partitions[manifest.key] = _standing(manifest.key, manifest.counts, manifest.version)
 
     def go(self, should_stop: Callable[[], str | None]) -> RunRecord:
-        started = datetime.now(UTC).isoformat(timespec="seconds")
-        telling.begin(self._store, self._job, self._run_id, self._prepared.lanes.count, self._prepared.todo)
         pool = _pool(self._job, self._prepared, self._run_id, pin(self._store, self._run_id, self._prepared.suppressed.names))
         self._began = time.monotonic()
         given = (self._dispatcher(), pool, self._slices(), self._find, self._finished, should_stop)
-        outcome = drive(*given, on_ready=self._ready, on_turn=self._turn)
-        status = self._status(outcome)
-        self._publishing.close("paused" if status in ("paused", "published") else status)
-        record = self._record(status, outcome, started)
+        with EnergyMeter(partial(_counters, self._job, self._prepared)) as energy:
+            outcome = drive(*given, on_ready=self._ready, on_turn=self._turn)
+            status = self._status(outcome)
+            self._publishing.close("paused" if status in ("paused", "published") else status)
+            record = replace(self._record(status, outcome), energy=energy.stop())
         runs.finish(self._store, record)
         self._watcher.end(record)
         return record
@@ -153,7 +155,7 @@ class Pass:
             return self._account.status()
         return "paused" if outcome.ending in ("stopped", "paused") else "failed"
 
-    def _record(self, status: Status, outcome: Outcome, started: str) -> RunRecord:
+    def _record(self, status: Status, outcome: Outcome) -> RunRecord:
         ended = time.monotonic()
         record = self._account.record(
             self._run_id,
@@ -162,7 +164,7 @@ class Pass:
             environment=environment() | self._prepared.suppressed.facts | _watched_by(self._prepared),
             fingerprint=self._prepared.identity.fingerprint,
             model=self._prepared.identity.model,
-            started=started,
+            started=self._started,
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             message=outcome.message,
             cause=outcome.kind,
@@ -176,6 +178,15 @@ class Pass:
         if record.work.get("tokens"):
             rates["tokens_per_second"] = round((record.work["tokens"] - self._resumed_tokens) / scoring_s, 1)
         return replace(record, rates=record.rates | rates)
+
+
+def begin(job: Job, store: Store, prepared: Prepared, watcher: Watcher, resumed: bool) -> str:
+    """Say that a pass begins, and return when. `job` holds the whole contract."""
+    run_id, lanes = prepared.identity.run_id, prepared.lanes.count
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    asked.keep(store, job, run_id, started, lanes, prepared.todo, prepared.identity.model)
+    watcher.begin(run_id, resumed, lanes, store)
+    return started
 
 
 def environment() -> dict[str, str]:
@@ -205,7 +216,15 @@ def _pool(job: Job, prepared: Prepared, run_id: str, pinned: str) -> LanePool:
     from scoring.pool.ray import RayPool, Share
 
     shares = {"gpu": Share(lanes.cpus, lanes.gpus), "cpu": Share(lanes.cpus, 0)}
-    return RayPool(factory, shares, job.engine.in_flight, job.engine.address)  # type: ignore[arg-type]
+    given = (factory, shares, job.engine.in_flight, job.engine.address)
+    return RayPool(*given, metrics_port=job.engine.metrics_port, pipeline=asked.name(job))  # type: ignore[arg-type]
+
+
+def _counters(job: Job, prepared: Prepared) -> Opened:
+    """Of energy; where lanes are elsewhere, what this machine takes says nothing."""
+    if job.engine.kind == "ray" and job.engine.address != "local":
+        return Opened([], ["lanes run on other machines than the driver"])
+    return open_counters(gpus=prepared.lanes.kind == "gpu")
 
 
 def _standing(key: str, counts: dict[str, int], version: int) -> PartitionRecord:

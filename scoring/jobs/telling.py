@@ -4,7 +4,7 @@ All of it happens in a child process, after everything is published and the work
 some things only end with their process (a name that no server resolves, a disk that does not answer, a bug that loops). The child
 keeps every message in the outbox before it sends any, and says on its stdout what became of each; so what this process knows, and
 says, is true wherever the child was ended. A run is marked untold when it begins: if its messages could not even be made or kept,
-the next run makes them.
+the next run makes them. `live.py` tells while the run goes on.
 """
 
 from __future__ import annotations
@@ -22,19 +22,17 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from scoring.errors import ConfigError, ScoringError, bug
+from scoring.jobs import asked
+from scoring.jobs.live import Live
 from scoring.ledger.redact import is_secret
-from scoring.models.manifest import plain
 from scoring.respond.delivery import Outcome, reason
-from scoring.respond.outbox import Outbox
-from scoring.respond.story import ASKED
 from scoring.settings import Job, Respond
-from scoring.stores import Store, open_store
-from scoring.types import Partition, RunRecord, Slice, canonical
+from scoring.stores import open_store
+from scoring.types import RunRecord
 
 _CHILD = "import sys; sys.path[:] = sys.argv[1:]; from scoring.respond.teller import main; main()"
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
@@ -60,8 +58,10 @@ class Told:
         ]
         lost = [f"{name}: {found['why']}" for name, found in self.receivers.items() if found["lost"]]
         missing = [*([self.why] if self.why else []), *waits, *lost]
+        gone = [f"{found['given up']} for {name} ({found['why']})" for name, found in self.receivers.items() if found["given up"]]
         told = [f"told: {', '.join(done)}"] if done else []
-        return "; ".join([*told, *([f"not told: {'; '.join(missing)}. The next run tries again"] if missing else [])])
+        not_told = [f"not told: {'; '.join(missing)}. The next run tries again"] if missing else []
+        return "; ".join([*told, *not_told, *([f"given up: {', '.join(gone)}"] if gone else [])])
 
 
 def refuse(settings: Respond) -> None:
@@ -105,25 +105,17 @@ def _wrong(address: str) -> str:
     return ""
 
 
-def begin(store: Store, job: Job, run_id: str, lanes: int, todo: tuple[Partition, ...]) -> None:
-    """Keep what a run was asked, for whoever tells of it: no rows, no secrets. `job` holds the whole contract."""
-    if not _wanted(job.respond):
-        return
-    with suppress(Exception):
-        Outbox(store).mark(run_id)
-        store.replace(f"runs/{run_id}/{ASKED}", canonical(_asked(store, job, lanes, todo)))
-
-
 def failures_told(score: Callable[..., RunRecord]) -> Callable[..., RunRecord]:
-    """The same run; one that began and raises is told of, as failed, before it goes on raising."""
+    """The same run, told of while it goes on; one that began and raises is told of, as failed, before it goes on raising."""
 
     def scored(job: Job, config: str, watcher: Any, *more: Any) -> RunRecord:
-        noted = _Noted(watcher)
+        live = Live(job, watcher)
         try:
-            return score(job, config, noted, *more)
+            with live:
+                return score(job, config, live, *more)
         except Exception as error:
-            if noted.run_id:
-                tell(job, _failed(noted, error))
+            if live.run_id:
+                tell(job, _failed(live, error))
             raise
 
     return scored
@@ -131,12 +123,12 @@ def failures_told(score: Callable[..., RunRecord]) -> Callable[..., RunRecord]:
 
 def tell(job: Job, record: RunRecord) -> Told | None:
     """Everybody; None where nobody is to be told. Raises nothing."""
-    if not _wanted(job.respond):
+    if not asked.wanted(job.respond):
         return None
     began = time.monotonic()
     given = {
         "workspace": job.workspace,
-        "name": _name(job),
+        "name": asked.name(job),
         "respond": asdict(job.respond),
         "record": asdict(record),
         "until": began + job.respond.limit_s,
@@ -178,7 +170,7 @@ def _summed(output: str) -> dict[str, dict[str, Any]]:
             last[outcome.to, outcome.id] = outcome
     found: dict[str, dict[str, Any]] = {}
     for outcome in sorted(last.values(), key=lambda one: one.to):
-        one = found.setdefault(outcome.to, {"delivered": 0, "waits": 0, "lost": 0, "why": ""})
+        one = found.setdefault(outcome.to, {"delivered": 0, "waits": 0, "lost": 0, "given up": 0, "why": ""})
         one[outcome.state] += 1
         one["why"] = one["why"] or outcome.why
     return found
@@ -196,58 +188,10 @@ def _keep(workspace: str, told: Told) -> None:
     thread.join(_LAST_S)
 
 
-def _wanted(settings: Respond) -> bool:
-    return settings.lineage.enabled or settings.metrics.textfile is not None or settings.metrics.pushgateway is not None
-
-
-def _name(job: Job) -> str:
-    last = job.workspace.rstrip("/").rsplit("/", 1)[-1]
-    return job.respond.name or re.sub(r"[^A-Za-z0-9_.-]+", "-", last)[:100] or "scoring"
-
-
-def _asked(store: Store, job: Job, lanes: int, todo: tuple[Partition, ...]) -> dict[str, Any]:
-    bundle = Path(job.model.bundle).absolute()
-    said = plain((bundle / "model.yaml").read_bytes(), "model.yaml")
-    columns = {n: {"dtype": c.dtype, "treatment": c.treatment, "pii": c.pii} for n, c in job.contract.columns.items()}
-    files = [file for partition in todo for file in partition.files]
-    again = job.source.kind == "quarantine"  # a requeue
-    path = f"{store.root}/quarantine" if again else os.path.abspath(os.path.expanduser(job.source.path.removeprefix("file://")))
-    return {
-        "source": {"kind": job.source.kind, "path": path},
-        "carry": list(job.source.carry),
-        "columns": columns,
-        "inputs": [item["name"] for item in said["inputs"]],
-        "bundle": str(bundle),
-        "lanes": lanes,
-        "files": len(files),
-        "bytes": sum(file.size for file in files),
-    }
-
-
-class _Noted:
-    """A watcher that remembers which run began, and when."""
-
-    def __init__(self, watcher: Any) -> None:
-        self._watcher, self.run_id, self.started = watcher, "", ""
-
-    def begin(self, run_id: str, resumed: bool, lanes: int, store: Store) -> None:
-        self.run_id, self.started = run_id, datetime.now(UTC).isoformat(timespec="seconds")
-        self._watcher.begin(run_id, resumed, lanes, store)
-
-    def planned(self, work: Slice) -> None:
-        self._watcher.planned(work)
-
-    def finished(self, receipt: Any) -> None:
-        self._watcher.finished(receipt)
-
-    def end(self, record: RunRecord) -> None:
-        self._watcher.end(record)
-
-
-def _failed(noted: _Noted, error: Exception) -> RunRecord:
+def _failed(live: Live, error: Exception) -> RunRecord:
     """The record of a run that could not write one."""
     none = {"in": 0, "scored": 0, "quarantined": 0, "suppressed": 0}
     words = str(error) if isinstance(error, ScoringError) else bug(error)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    empty = RunRecord(noted.run_id, "failed", none, (), {}, {}, {}, {}, {})
-    return replace(empty, started=noted.started, finished=now, message=words)
+    empty = RunRecord(live.run_id, "failed", none, (), {}, {}, {}, {}, {})
+    return replace(empty, started=live.started, finished=now, message=words)

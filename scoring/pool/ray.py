@@ -1,4 +1,4 @@
-"""Lanes as Ray actors: one process each, its GPU pinned and its cores counted by Ray. The only file that knows Ray.
+"""Lanes as Ray actors: one process each, its GPU pinned and its cores counted by Ray. Beside `gauges.py` all that knows Ray.
 
 max_restarts=0 and max_task_retries=0: the dispatcher replaces lanes, because only it asks the store first. Ray is closed by
 default: a cluster of our own, token authentication, private folders, no dashboard, and GPUs hidden from lanes that asked for none.
@@ -21,6 +21,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskErr
 
 from scoring.errors import TemporaryError
 from scoring.pool import Died, Event, Lane, LaneFactory, LaneKind, Ready, Replied, StartFailed, private
+from scoring.pool.gauges import Gauges
 from scoring.pool.opening import NotOpened, facts, not_opened, open_lane, process
 from scoring.types import Failure, Receipt, Slice
 
@@ -87,8 +88,12 @@ class Session:
         TemporaryError: Ray does not start, or the cluster does not answer.
     """
 
-    def __init__(self, address: str = "local", cpus: int | None = None, gpus: int | None = None) -> None:
-        """`cpus` and `gpus`: what a private Ray is told that this machine has; None lets it look."""
+    def __init__(
+        self, address: str = "local", cpus: int | None = None, gpus: int | None = None, metrics_port: int | None = None
+    ) -> None:
+        """`cpus` and `gpus`: what a private Ray is told that this machine has; None lets it look. `metrics_port`: where a private
+        Ray offers its metrics; None: where it likes.
+        """
         self.private = address == "local" and not ray.is_initialized()
         self._ours = not ray.is_initialized()
         self._folder: private.PrivateFolder | None = None
@@ -96,7 +101,7 @@ class Session:
         kept = signal.getsignal(signal.SIGTERM)
         try:
             if self.private:
-                self._start(cpus, gpus)
+                self._start(cpus, gpus, metrics_port)
             elif self._ours:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
                 self._warn(address)
@@ -107,7 +112,7 @@ class Session:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, kept or signal.SIG_DFL)  # Ray takes it to exit at once, whoever had it before
 
-    def _start(self, cpus: int | None, gpus: int | None) -> None:
+    def _start(self, cpus: int | None, gpus: int | None, metrics_port: int | None) -> None:
         private.clear()
         self._folder = private.PrivateFolder()
         self._environment()
@@ -122,6 +127,7 @@ class Session:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 object_store_memory=_OBJECT_STORE_BYTES,
+                _metrics_export_port=metrics_port,
             )
         finally:
             os.umask(before)
@@ -167,15 +173,19 @@ class RayPool:
         in_flight: int,
         address: str = "local",
         session: Session | None = None,
+        metrics_port: int | None = None,
+        pipeline: str = "scoring",
     ) -> None:
+        """`pipeline` is what metrics call the job."""
         began = time.monotonic()
         self._factory = cloudpickle.dumps(factory)  # type: ignore[no-untyped-call]
         self._shares, self._in_flight = shares, in_flight
         self._actors: dict[int, Any] = {}
         self._facts: dict[int, dict[str, str]] = {}
         self._pending: dict[Any, tuple[int, Slice | None, str]] = {}  # reference -> lane, slice (None: the start), attempt
-        self._own = Session(address) if session is None else None
+        self._own = Session(address, metrics_port=metrics_port) if session is None else None
         self._private = (session or self._own or Session()).private
+        self._gauges = Gauges(pipeline)
         self.start_s = time.monotonic() - began
 
     def start(self, lane: int, kind: LaneKind) -> None:
@@ -195,15 +205,25 @@ class RayPool:
 
     def send(self, lane: int, work: Slice, attempt: str) -> None:
         self._pending[self._actors[lane].process.remote(work, attempt)] = (lane, work, attempt)
+        self._gauges.sent(attempt)
 
     def kill(self, lane: int) -> None:
         actor = self._actors.pop(lane, None)
         self._facts.pop(lane, None)
         if actor is not None:
+            self._gauges.lost({attempt for owner, _, attempt in self._pending.values() if owner == lane})
             self._pending = {ref: owner for ref, owner in self._pending.items() if owner[0] != lane}
             ray.kill(actor)
 
     def wait(self, timeout_s: float) -> list[Event]:
+        found = self._news(timeout_s)
+        for event in found:
+            if isinstance(event, Replied):
+                self._gauges.replied(event.attempt, event.answer)
+        self._gauges.show(len(self._facts), len(self._actors) - len(self._facts))
+        return found
+
+    def _news(self, timeout_s: float) -> list[Event]:
         if not self._pending:
             time.sleep(timeout_s)
             return []
@@ -219,6 +239,7 @@ class RayPool:
         """End the lanes, and Ray if it was started here."""
         for lane in list(self._actors):
             self.kill(lane)
+        self._gauges.show(0, 0, over=True)
         if self._own is not None:
             self._own.close()
 
@@ -242,6 +263,7 @@ class RayPool:
         """What an error from Ray means. But for a method that raised, the lane is gone one way or another."""
         if work is not None and isinstance(error, RayTaskError):
             return Replied(lane, attempt, Failure(work.id, attempt, "bug", _cause(error)))
+        self._gauges.lost({attempt})
         self.kill(lane)
         if work is None:
             return StartFailed(lane, _cause(error), permanent=isinstance(error, RayTaskError))

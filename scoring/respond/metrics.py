@@ -40,11 +40,16 @@ def group(address: str, name: str) -> str:
 
 def text(story: Story) -> str:
     """In the text format of Prometheus, 0.0.4."""
+    return exposed(story.name, families(story))
+
+
+def exposed(pipeline: str, found: Families) -> str:
+    """Gauges of a job as text."""
     registry = CollectorRegistry()
-    for name, (words, labels, samples) in families(story).items():
+    for name, (words, labels, samples) in found.items():
         gauge = Gauge(name, words, ("pipeline", *labels), registry=registry)
         for values, value in samples.items():
-            gauge.labels(story.name, *values).set(value)
+            gauge.labels(pipeline, *values).set(value)
     return generate_latest(registry).decode()
 
 
@@ -77,6 +82,11 @@ def _of_the_run(story: Story) -> Families:
             {(name,): seconds for name, seconds in record["stages"].items()},
         ),
         "scoring_device_busy_ratio": ("Share of the lanes' time in which the model ran.", (), _busy(story)),
+        "scoring_run_energy_joules": (
+            "Energy that the devices of the last run took meanwhile, where it can be read.",
+            ("device",),
+            {(device,): joules for device, joules in record.get("energy", {}).get("joules", {}).items()},
+        ),
         "scoring_model_info": ("The model of the last run.", ("name", "version", "digest"), info),
         "scoring_outbox_messages": (
             "Messages of earlier runs that wait in the outbox.",

@@ -19,7 +19,6 @@ from scoring.sinks.manifest import Manifest, read
 from scoring.stores import Store
 from scoring.types import PartitionRecord
 from scoring.watch.summary import Summary
-from scoring.watch.tables import window
 
 ASKED = "asked.json"
 LAST_SUCCESS = "control/last-success.json"
@@ -62,9 +61,19 @@ class Story:
 
     @property
     def nominal(self) -> tuple[str, str] | None:
-        """The first instant and the one after the last that partitions of this run are named after, ISO 8601 in UTC."""
-        found = [(start, end) for start, end in (window(p.key) for p in self.partitions if p.status != "skipped") if start and end]
-        return (min(s for s, _ in found).isoformat(), max(e for _, e in found).isoformat()) if found else None
+        """The first instant and the one after the last that the partitions to be scored are named after, ISO 8601 in UTC."""
+        start, end = self.asked.get("nominal") or (None, None)
+        return (start, end) if start and end else None
+
+
+def begun(store: Store, name: str, run_id: str) -> Story:
+    """The story of a run that goes on, from what it was asked. Raises: MissingError, KeyError, ValueError."""
+    asked = json.loads(store.get(f"runs/{run_id}/{ASKED}"))
+    none = {"in": 0, "scored": 0, "quarantined": 0, "suppressed": 0}
+    record = {"run_id": run_id, "status": "running", "message": "", "rows": none}
+    record |= {name: asked[name] for name in ("started", "model")}
+    config = _bytes(store, f"runs/{run_id}/config.yaml").decode(errors="replace")
+    return Story(name, store.root, record, asked, (), config)
 
 
 def tell(store: Store, name: str, record: Plain) -> Story:

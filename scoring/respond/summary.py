@@ -97,7 +97,16 @@ def _time(record: RunRecord) -> list[str]:
     lines = [f"rate: {rate:,.0f} rows/s, {wall:.1f} s in all", f"time: {stages}", f"device: {devices}; rows by route: {routes}"]
     texts = clause(record.work, record.rates.get("tokens_per_second", 0.0), sum(record.stages.values()))
     lines += [f"texts: {texts}"] if texts else []
-    return lines + [f"note: {clean(note)}" for note in record.notes[:_SHOWN]]
+    return lines + _energy(record) + [f"note: {clean(note)}" for note in record.notes[:_SHOWN]]
+
+
+def _energy(record: RunRecord) -> list[str]:
+    """Where it could be read."""
+    joules = record.energy.get("joules")
+    if not joules:
+        return []
+    total = sum(joules.values())
+    return [f"energy: {total / 3.6e6:,.4g} kWh by {clean(record.energy['source'])} of {clean(', '.join(joules))}"]
 
 
 def _where(record: RunRecord, workspace: str, program: str) -> list[str]:

@@ -17,15 +17,16 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
-from scoring.respond.delivery import Http, Outcome, Receiver, TextFile, deliver, reason
-from scoring.respond.outbox import Message, Outbox
+from scoring.respond.delivery import Outcome, Receiver, deliver, reason
+from scoring.respond.outbox import UNTOLD, Message, Outbox
+from scoring.respond.receivers import receivers, respond
 from scoring.respond.story import LAST_SUCCESS, SUCCESS, Story, tell
-from scoring.settings import Lineage, Metrics, Respond
+from scoring.settings import Respond
 from scoring.stores import Store, open_store
 from scoring.stores.names import MissingError
 
 _SPARE_S = 0.3  # to say how it ended
-EVENTS = "openlineage.jsonl"
+_TRIM_S = 0.2  # to see to the limits of the outbox
 _lock = threading.Lock()
 
 
@@ -37,11 +38,6 @@ def main() -> None:
         Teller(open_store(given["workspace"]), given["name"], settings).go(given["record"], given["until"] - _SPARE_S)
     sys.stdout.flush()
     os._exit(0)
-
-
-def respond(plain: dict[str, Any]) -> Respond:
-    """Settings that were checked already, from their plain form."""
-    return Respond(**plain | {"lineage": Lineage(**plain["lineage"]), "metrics": Metrics(**plain["metrics"])})
 
 
 def say(outcome: Outcome) -> None:
@@ -57,7 +53,7 @@ class Teller:
         self._outbox = Outbox(store)
 
     def go(self, record: dict[str, Any], until: float) -> None:
-        receivers = self._receivers()
+        known = receivers(self._settings, self._name)
         fresh: list[Message] = []
         whole: list[str] = []  # runs of which everything was made
         own = record["run_id"] if record["started"] else ""  # a run that did nothing goes by the name of the last one
@@ -71,31 +67,26 @@ class Teller:
             states[outcome.to, outcome.id] = outcome.state
             say(outcome)
 
-        for name, count in self._homeless(receivers):
+        for name, count in self._homeless(known):
             say(Outcome(name, "", "waits", f"{count} message(s) for a receiver that is not set any more"))
-        deliver(receivers, fresh, self._outbox, until, heard)
+        deliver(known, fresh, self._outbox, until - _TRIM_S, heard)
         if all(states.get((m.to, m.id), "lost") != "lost" for m in fresh):
             for run_id in whole:
                 with suppress(Exception):
                     self._outbox.unmark(run_id)
+        self._trim()
 
-    def _receivers(self) -> list[Receiver]:
-        lineage, metrics = self._settings.lineage, self._settings.metrics
-        found: list[Receiver] = []
-        if lineage.enabled and lineage.url:
-            found.append(Http("lineage", lineage.url, "POST", lineage.token_env))
-        if metrics.textfile:
-            found.append(TextFile("textfile", metrics.textfile))
-        if metrics.pushgateway:
-            from scoring.respond.metrics import group
-
-            found.append(Http("pushgateway", group(metrics.pushgateway, self._name), "PUT", metrics.token_env))
-        return found
-
-    def _homeless(self, receivers: Sequence[Receiver]) -> Iterator[tuple[str, int]]:
+    def _trim(self) -> None:
+        """After the last try: what is given up could not be delivered now either."""
+        limits = self._settings.outbox
         with suppress(Exception):
-            known = {r.name for r in receivers}
-            yield from ((name, n) for name, n in self._outbox.counts().items() if name not in known)
+            for one in self._outbox.trim(limits.max_bytes, limits.max_days, time.time()):
+                say(Outcome("all" if one.to == UNTOLD else one.to, one.id, "given up", one.why))
+
+    def _homeless(self, known: Sequence[Receiver]) -> Iterator[tuple[str, int]]:
+        with suppress(Exception):
+            names = {receiver.name for receiver in known}
+            yield from ((name, n) for name, n in self._outbox.counts().items() if name not in names)
 
     def _earlier(self, run_id: str) -> Iterator[dict[str, Any]]:
         """Records of runs of which nobody could be told. One that still goes on has none, or that of an earlier pass."""
@@ -135,13 +126,14 @@ class Teller:
         """A run that did nothing has no lineage."""
         if not self._settings.lineage.enabled or not story.record["started"]:
             return ()
-        from scoring.respond.lineage.events import events, lines, messages
+        from scoring.respond.lineage.events import events
+        from scoring.respond.lineage.journal import Journal, messages, serialised
 
-        found = events(story, self._settings.lineage, os.environ)
-        key = f"runs/{story.record['run_id']}/{EVENTS}"
-        before = self._store.get(key).decode() if self._store.exists(key) else ""
-        self._store.replace(key, lines(found, before).encode())
-        return messages(found) if self._settings.lineage.url else ()
+        whole = serialised(events(story, self._settings.lineage, os.environ))
+        journal = Journal(self._store, story)
+        lines = journal.unsent(whole)
+        journal.add(lines)
+        return messages(story, lines) if self._settings.lineage.url else ()
 
     def _metrics(self, story: Story, newest: bool) -> Sequence[Message]:
         """Those of an earlier run are not told late: they would take the place of newer ones."""

@@ -26,7 +26,7 @@ from scoring.settings.groups import (
     Source,
     Watch,
 )
-from scoring.settings.respond import Lineage, Metrics, Respond
+from scoring.settings.respond import Lineage, Metrics, OutboxLimits, Respond
 
 __all__ = [
     "WATCHED",
@@ -44,6 +44,7 @@ __all__ = [
     "Lineage",
     "Metrics",
     "Model",
+    "OutboxLimits",
     "Privacy",
     "Release",
     "Respond",

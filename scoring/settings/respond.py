@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scoring.settings.checking import Positive
+from scoring.settings.checking import AtLeastOne, Positive
 
 
 @dataclass(frozen=True)
@@ -16,15 +16,26 @@ class Lineage:
     token_env: str = "OPENLINEAGE_API_KEY"  # the variable that holds the bearer token, if the receiver wants one
     namespace: str = "scoring"  # of the job; of datasets it is where they lie
     parent: str | None = None  # namespace/job/run id of who started this; None: the variable OPENLINEAGE_PARENT_ID
+    every_s: Positive = 60.0  # seconds between RUNNING events, with a `url`
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Prometheus. A run has ended before anybody could scrape it: its metrics are written or pushed."""
+    """Prometheus. A run has ended before anybody could scrape it: its metrics are written or pushed. With a `textfile`, how far a
+    long run is stands beside it, in *.live.prom.
+    """
 
     textfile: str | None = None  # a file of this job alone, *.prom, in the folder of node_exporter's textfile collector
     pushgateway: str | None = None  # its address: http://pushgateway:9091
     token_env: str = "SCORING_PUSHGATEWAY_TOKEN"
+
+
+@dataclass(frozen=True)
+class OutboxLimits:
+    """What may wait in `<workspace>/outbox`. The oldest messages go first, and it is said that they are given up."""
+
+    max_bytes: AtLeastOne = 64 << 20
+    max_days: Positive = 30.0
 
 
 @dataclass(frozen=True)
@@ -36,3 +47,4 @@ class Respond:
     report: bool = True  # write runs/<id>/report.html
     lineage: Lineage = Lineage()
     metrics: Metrics = Metrics()
+    outbox: OutboxLimits = OutboxLimits()

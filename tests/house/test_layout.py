@@ -25,7 +25,7 @@ LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 DOORS = {  # who may import a library; a name that ends with / is a folder
     "hydra": ("scoring/__main__.py",),
     "omegaconf": ("scoring/__main__.py",),
-    "ray": ("scoring/pool/ray.py",),
+    "ray": ("scoring/pool/ray.py", "scoring/pool/gauges.py"),
     "triton": ("kernels/",),
     "polars": ("scoring/sinks/reader.py", "scoring/admit/schema.py", "scoring/admit/pseudonyms.py"),
     "dataframely": ("scoring/admit/schema.py",),
@@ -37,6 +37,7 @@ DOORS = {  # who may import a library; a name that ends with / is a folder
     "scipy": ("scoring/watch/",),
     "openlineage": ("scoring/respond/lineage/",),
     "prometheus_client": ("scoring/respond/metrics.py",),
+    "pynvml": ("scoring/engine/energy.py",),
     "tokenizers": ("scoring/models/",),
     "numba": ("scoring/models/forest_parts/",),
     "treelite": ("scoring/models/foreign_trees/",),

@@ -116,7 +116,10 @@ trails = st.lists(st.tuples(words, st.floats(0, 100), st.booleans()), max_size=1
 columns = st.builds(WatchedColumn, words, st.booleans(), found, found, trails, st.none() | histograms())
 partitions = st.builds(PartitionRecord, words, statuses | st.just("skipped"), counts(), st.lists(checks, max_size=4).map(tuple))
 seconds = st.floats(0, 1e6)
-RATES = ("rows_per_second", "scoring_seconds", "wall_seconds", "lanes", "energy_joules")
+RATES = ("rows_per_second", "scoring_seconds", "wall_seconds", "lanes")
+energy = st.just({}) | st.fixed_dictionaries(
+    {}, optional={"joules": st.dictionaries(words, seconds, max_size=3), "why": words}
+).map(lambda found: found | {"seconds": 1.0, "source": "rapl"})
 
 
 @st.composite
@@ -137,6 +140,7 @@ def records(draw):
         model=draw(st.dictionaries(words, words, max_size=3)),
         message=draw(words),
         warned=draw(st.dictionaries(words, amounts, max_size=3)),
+        energy=draw(energy),
         costs=tuple(draw(st.lists(st.builds(Cost, words, amounts, words, words, shares, shares), max_size=3))),
     )
 

@@ -143,3 +143,43 @@ def test_a_textfile_that_cannot_be_written_leaves_the_old_one(outbox, tmp_path):
     folder.mkdir()
     assert [o.state for o in told([TextFile("textfile", str(folder / "x.prom"))], [], outbox).values()] == ["delivered"]
     assert [p.name for p in folder.iterdir()] == ["x.prom"]
+
+
+def kept_at(outbox, monkeypatch, made, at):
+    monkeypatch.setattr(time, "time", lambda: at)
+    outbox.keep(made)
+
+
+def test_what_waits_too_long_is_given_up_whoever_it_is_for(outbox, monkeypatch):
+    for n, days in ((1, 0), (2, 9), (3, 11)):
+        kept_at(outbox, monkeypatch, message(n, to="gone" if n == 1 else "lineage"), 1e9 + days * 86_400)
+    found = list(outbox.trim(1 << 20, 10.0, 1e9 + 12 * 86_400))
+    assert [(one.to, one.id, one.why) for one in found] == [("gone", "2026-0001", "it waited for more than 10 days")]
+    assert outbox.counts() == {"lineage": 2}
+
+
+def test_the_oldest_go_first_until_the_rest_fits(outbox, monkeypatch):
+    for n in (3, 1, 2):  # kept in this order
+        kept_at(outbox, monkeypatch, message(n, body="x" * 1000), 1e9 - n)
+        monkeypatch.undo()
+    found = list(outbox.trim(2500, 10.0, 1e9))
+    assert [one.id for one in found] == ["2026-0003"]
+    assert found[0].why == "more than 2,500 bytes waited"
+    assert [m.id for m in outbox.waiting("lineage")] == ["2026-0001", "2026-0002"]
+    assert list(outbox.trim(2500, 10.0, 1e9)) == []
+
+
+def test_a_run_that_nobody_was_told_of_is_given_up_too(outbox, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 1e9)
+    outbox.mark("r1")
+    assert [(one.to, one.id) for one in outbox.trim(1 << 20, 1.0, 1e9 + 90_000)] == [("untold", "r1")]
+    assert outbox.untold() == []
+
+
+def test_files_of_others_are_neither_counted_nor_removed(outbox, tmp_path):
+    strange = tmp_path / "w/outbox/lineage/0000.json"
+    strange.parent.mkdir(parents=True)
+    for text in ("[]", "no JSON", '{"to": "x", "id": "y", "body": "z"}', "3"):
+        strange.write_text(text)
+        assert list(outbox.trim(1, 0.001, time.time() + 1e6)) == []
+    assert strange.exists()

@@ -224,8 +224,13 @@ def test_what_it_cost():
     assert found["Cost"] == "6.00"
     assert found["Cost per million rows"] == words.amount(6.0 / 1_010 * 1e6)
     assert "Energy" not in found
-    burnt = replace(record, rates=record.rates | {"energy_joules": 3.6e6})
-    assert {i.name: i.value for i in effort.cost(Facts(burnt, "w"))}["Energy"] == "1 kWh"
+    joules = {"package-0": 2.6e6, "gpu-0": 1e6}
+    burnt = replace(record, energy={"joules": joules, "seconds": 3600.0, "source": "nvml, rapl", "why": "package-1: gone"})
+    energy = next(i for i in effort.cost(Facts(burnt, "w")) if i.name == "Energy")
+    assert (energy.value, energy.note) == ("1 kWh", "3.56e+03 J per row; package-0, gpu-0 by nvml, rapl; package-1: gone")
+    dark = replace(record, energy={"why": "no RAPL counters in /sys/class/powercap"})
+    energy = next(i for i in effort.cost(Facts(dark, "w")) if i.name == "Energy")
+    assert (energy.value, energy.note) == ("not readable here", "no RAPL counters in /sys/class/powercap")
     unknown = replace(record, rates={"rows_per_second": 5.0, "wall_seconds": 1.0})
     assert {i.name: i.value for i in effort.cost(Facts(unknown, "w", price=3.0))}["Device-hours"] == "not known"
 

@@ -69,6 +69,7 @@ def story(status="published", held=False, message="", **changes):
         "routes": {"gpu": 190, "cpu": 10},
         "reasons": {"admit:amount:range": 4},
         "partitions": [],
+        "energy": {"joules": {"package-0": 1500.0, "gpu-0": 3000.0}, "seconds": 125.0, "source": "nvml, rapl"},
     }
     asked = {
         "source": {"kind": "parquet", "path": "/data/in"},
@@ -81,6 +82,9 @@ def story(status="published", held=False, message="", **changes):
         "inputs": ["amount", "age"],
         "bundle": "/models/churn",
         "lanes": 2,
+        "started": STARTED,
+        "model": record["model"],
+        "nominal": ["2026-01-01T00:00:00+00:00", "2026-01-03T00:00:00+00:00"],
         "files": 5,
         "bytes": 12345,
     }

@@ -22,7 +22,9 @@ from workload import ROOT, RUN, Quiet, job, plain_days, score_bytes
 from scoring.errors import ConfigError, StoreError
 from scoring.jobs import telling
 from scoring.jobs.run import run
+from scoring.respond.outbox import Message, Outbox
 from scoring.settings import Job
+from scoring.stores import open_store
 
 LIMIT_S = 6.0  # a Python that imports what a teller needs takes one or two on a busy machine
 SLACK_S = 3.0
@@ -216,6 +218,22 @@ def test_a_run_that_raises_is_told_as_failed(data: Path, bundle: Path, tmp_path:
             telling.failures_told(breaks)(given, "", Quiet())
     assert kinds(there.got) == ["START", "FAIL"]
     assert json.loads(there.got[1].body)["run"]["facets"]["errorMessage"]["message"] == "the bucket is gone"
+
+
+def test_an_outbox_that_is_full_gives_up_the_oldest_and_says_so(data: Path, bundle: Path, tmp_path: Path) -> None:
+    given = job(tmp_path, data, bundle, respond__lineage__url=closed(), respond__limit_s=30.0, respond__outbox__max_bytes=20_000)
+    run(given, "", Quiet())
+    outbox = Outbox(open_store(str(tmp_path)))
+    for n in range(30):
+        outbox.keep(Message("lineage" if n else "pager", f"2020-{n:02d}", "x" * 1000))
+    told = again(given)
+    assert sum(path.stat().st_size for path in (tmp_path / "outbox").rglob("*.json")) <= 20_000
+    assert not (tmp_path / "outbox/pager/2020-00.json").exists(), "of a receiver that is not set any more"
+    gone = told.receivers["lineage"]["given up"]
+    assert told.line().endswith(
+        f"; given up: {gone} for lineage (more than 20,000 bytes waited), 1 for pager (1 message(s) for a "
+        "receiver that is not set any more)"
+    )
 
 
 def test_nobody_to_tell_costs_nothing(data: Path, bundle: Path, tmp_path: Path) -> None:

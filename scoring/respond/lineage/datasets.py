@@ -26,6 +26,15 @@ def inputs(story: Story, ended: bool) -> list[InputDataset]:
     return [*_rows(story, ended), *_model(story)]
 
 
+def so_far(story: Story, read: int, scored: int) -> tuple[list[InputDataset], list[OutputDataset]]:
+    """Rows read and rows scored up to now. What was scored is not all published yet."""
+    at = _source(story)
+    counted = facets.input_statistics_input_dataset.InputStatisticsInputDatasetFacet(rowCount=read)
+    inputs = [InputDataset(*at, inputFacets={"inputStatistics": counted})] if at else []
+    made = facets.output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(rowCount=scored)
+    return inputs, [OutputDataset(*_place(f"{story.workspace}/scores"), outputFacets={"outputStatistics": made})]
+
+
 def outputs(story: Story) -> list[OutputDataset]:
     """Scores, if any were published, and the quarantine, if anything is in it."""
     published = [p.manifest for p in story.partitions if p.manifest is not None]

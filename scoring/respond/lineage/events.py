@@ -1,33 +1,31 @@
-"""The events of one pass of a run: START, and COMPLETE, FAIL or ABORT. A pure function of the story and the settings.
+"""The events of one pass of a run: START, RUNNING, and COMPLETE, FAIL or ABORT. Pure functions of the story and the settings.
 
-A run that was stopped and goes on keeps its id with us; for OpenLineage, where a run ends once, each pass is a run of its own. Its
-id follows from the run's and the time the pass began, so that telling it again tells the same.
+A run that was stopped and goes on keeps its id with us; for OpenLineage, where a run ends once, each pass is a run of its own.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 from urllib.parse import urlsplit
 
 from openlineage.client import facet_v2 as facets
 from openlineage.client.event_v2 import Job, Run, RunEvent, RunState
 from openlineage.client.git import get_git_repo_url, get_git_version
-from openlineage.client.serde import Serde
-from openlineage.client.uuid import generate_static_uuid
 
 from scoring import __version__
-from scoring.respond.lineage.datasets import inputs, outputs
-from scoring.respond.outbox import Message
+from scoring.respond.lineage.datasets import inputs, outputs, so_far
+from scoring.respond.lineage.journal import run_id
 from scoring.respond.story import Story
 from scoring.settings import Lineage
 
 PRODUCER = f"urn:scoring:{__version__}"
-RECEIVER = "lineage"
 _ENDS = {"published": RunState.COMPLETE, "published-with-warnings": RunState.COMPLETE, "paused": RunState.ABORT}
+_KIND = facets.job_type_job.JobTypeJobFacet(processingType="BATCH", integration="SCORING", jobType="JOB", producer=PRODUCER)
 _PARENT = re.compile(r"(?P<namespace>.+)/(?P<name>[^/]+)/(?P<run>[0-9a-fA-F-]{36})")
 
 
@@ -35,7 +33,7 @@ def events(story: Story, settings: Lineage, environment: Mapping[str, str]) -> l
     """START and the end, of a run that did something."""
     facets.set_producer(PRODUCER)
     record = story.record
-    run = Run(_run_id(story), _run_facets(story, settings.parent or environment.get("OPENLINEAGE_PARENT_ID")))
+    run = Run(run_id(story), _run_facets(story, settings, environment))
     ended = Run(run.runId, {**(run.facets or {}), **_error(story)})
     job = Job(settings.namespace, story.name, _job_facets(story))
     state = _ENDS.get(record["status"], RunState.FAIL)
@@ -45,32 +43,23 @@ def events(story: Story, settings: Lineage, environment: Mapping[str, str]) -> l
     return [began, end]
 
 
-def messages(found: list[RunEvent]) -> tuple[Message, ...]:
-    """One for each event, in order."""
-    made = []
-    for place, event in enumerate(found):
-        assert event.eventType is not None
-        moment = re.sub(r"[^0-9]", "", found[0].eventTime)[:14]
-        name = f"{moment}-{event.run.runId}-{place}-{event.eventType.value.lower()}"
-        made.append(Message(RECEIVER, name, Serde.to_json(event)))
-    return tuple(made)
+def running(story: Story, settings: Lineage, environment: Mapping[str, str], progress: Mapping[str, Any], now: str) -> RunEvent:
+    """How far a run is; `progress` is its progress.json, `now` is ISO 8601. Says nothing again that START has said."""
+    facets.set_producer(PRODUCER)
+    rows = progress["rows"]
+    said = {"rows_done": rows["done"], "rows_planned": rows["planned"], "rows_per_second": progress["rows_per_second"]}
+    run = Run(run_id(story), _run_facets(story, settings, environment, {name: str(value) for name, value in said.items()}))
+    job = Job(settings.namespace, story.name, {"jobType": _KIND})
+    read, written = so_far(story, rows["done"], progress["scored"])
+    return RunEvent(eventTime=now, eventType=RunState.RUNNING, run=run, job=job, producer=PRODUCER, inputs=read, outputs=written)
 
 
-def lines(found: list[RunEvent], before: str) -> str:
-    """JSON Lines: what stands there already, and what does not yet."""
-    standing = before.splitlines()
-    new = [Serde.to_json(event) for event in found]
-    return "".join(f"{line}\n" for line in [*standing, *(line for line in new if line not in standing)])
-
-
-def _run_id(story: Story) -> str:
-    record = story.record
-    return str(generate_static_uuid(datetime.fromisoformat(record["started"]), f"{story.workspace}\0{record['run_id']}".encode()))
-
-
-def _run_facets(story: Story, parent: str | None) -> dict[str, facets.RunFacet]:
-    record = story.record
-    tags = [facets.tags_run.TagsRunFacetFields("scoring_run_id", record["run_id"], "SCORING")]
+def _run_facets(
+    story: Story, settings: Lineage, environment: Mapping[str, str], more: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, facets.RunFacet]:
+    parent = settings.parent or environment.get("OPENLINEAGE_PARENT_ID")
+    tagged = {"scoring_run_id": story.record["run_id"], **more}
+    tags = [facets.tags_run.TagsRunFacetFields(key, value, "SCORING") for key, value in tagged.items()]
     found: dict[str, facets.RunFacet] = {
         "processing_engine": facets.processing_engine_run.ProcessingEngineRunFacet(__version__, "scoring"),
         "tags": facets.tags_run.TagsRunFacet(tags),
@@ -94,8 +83,7 @@ def _error(story: Story) -> dict[str, facets.RunFacet]:
 
 
 def _job_facets(story: Story) -> dict[str, facets.JobFacet]:
-    kind = facets.job_type_job.JobTypeJobFacet(processingType="BATCH", integration="SCORING", jobType="JOB")
-    found: dict[str, facets.JobFacet] = {"jobType": kind}
+    found: dict[str, facets.JobFacet] = {"jobType": _KIND}
     if story.config:
         found["sourceCode"] = facets.source_code_job.SourceCodeJobFacet("YAML", story.config)
     if location := _location():

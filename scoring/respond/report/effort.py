@@ -23,7 +23,6 @@ _ROUTES = {
     "backup-model": "by the backup model",
 }
 _PASS = 0.99  # of the rows: below it, the pass of the record went on with what another had begun
-_JOULES = "energy_joules"
 
 
 @dataclass(frozen=True)
@@ -133,8 +132,12 @@ def _money(price: float | None, hours: float, rows: int) -> list[Item]:
 
 
 def _energy(record: RunRecord, rows: int) -> list[Item]:
-    joules = record.rates.get(_JOULES)
-    if joules is None:
+    found = record.energy
+    if not found:  # of a record that is older than the reading
         return []
-    each = f"{joules / rows:,.3g} J per row" if rows else ""
-    return [Item("Energy", f"{joules / 3.6e6:,.4g} kWh", each)]
+    if not found.get("joules"):
+        return [Item("Energy", "not readable here", found.get("why", ""))]
+    joules = sum(found["joules"].values())
+    each = [f"{joules / rows:,.3g} J per row"] if rows else []
+    said = [*each, f"{', '.join(found['joules'])} by {found['source']}", *([found["why"]] if "why" in found else [])]
+    return [Item("Energy", f"{joules / 3.6e6:,.4g} kWh", "; ".join(said))]
