@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 
 from scoring.admit import contracts, rows
 from scoring.admit.privacy import Privacy
@@ -104,6 +105,8 @@ def _prove(job: Job, found: bundle.Bundle, contract: Contract) -> None:
 
     A large model is left to the lanes, which prove it anyway.
     """
+    if job.engine.kind == "ray" and job.engine.metrics_port and find_spec("opencensus") is None:
+        raise ConfigError("engine.metrics_port needs ray[default], which is not installed. Install scoring[live], or leave it out.")
     rules = compile_rules(contract.columns, contract.coerce, contract.rules)
     contracts.check(contract, rules)
     rows.prove(rules.rows)

@@ -58,7 +58,7 @@ class Told:
         ]
         lost = [f"{name}: {found['why']}" for name, found in self.receivers.items() if found["lost"]]
         missing = [*([self.why] if self.why else []), *waits, *lost]
-        gone = [f"{found['given up']} for {name} ({found['why']})" for name, found in self.receivers.items() if found["given up"]]
+        gone = [f"{one['given_up']} for {name} ({one['why_given_up']})" for name, one in self.receivers.items() if one["given_up"]]
         told = [f"told: {', '.join(done)}"] if done else []
         not_told = [f"not told: {'; '.join(missing)}. The next run tries again"] if missing else []
         return "; ".join([*told, *not_told, *([f"given up: {', '.join(gone)}"] if gone else [])])
@@ -170,9 +170,10 @@ def _summed(output: str) -> dict[str, dict[str, Any]]:
             last[outcome.to, outcome.id] = outcome
     found: dict[str, dict[str, Any]] = {}
     for outcome in sorted(last.values(), key=lambda one: one.to):
-        one = found.setdefault(outcome.to, {"delivered": 0, "waits": 0, "lost": 0, "given up": 0, "why": ""})
+        one = found.setdefault(outcome.to, {"delivered": 0, "waits": 0, "lost": 0, "given_up": 0, "why": "", "why_given_up": ""})
         one[outcome.state] += 1
-        one["why"] = one["why"] or outcome.why
+        why = "why_given_up" if outcome.state == "given_up" else "why"
+        one[why] = one[why] or outcome.why
     return found
 
 

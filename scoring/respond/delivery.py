@@ -35,8 +35,8 @@ class Receiver(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """`state` is delivered; waits: it is in the outbox; lost: neither delivered nor kept, and the next run makes it again; or given
-    up: removed from the outbox. `why` holds no address and no value.
+    """`state` is delivered; waits: it is in the outbox; lost: neither delivered nor kept, and the next run makes it again; or
+    given_up: removed from the outbox. `why` holds no address and no value.
     """
 
     to: str

@@ -67,21 +67,21 @@ class Teller:
             states[outcome.to, outcome.id] = outcome.state
             say(outcome)
 
-        for name, count in self._homeless(known):
-            say(Outcome(name, "", "waits", f"{count} message(s) for a receiver that is not set any more"))
         deliver(known, fresh, self._outbox, until - _TRIM_S, heard)
         if all(states.get((m.to, m.id), "lost") != "lost" for m in fresh):
             for run_id in whole:
                 with suppress(Exception):
                     self._outbox.unmark(run_id)
         self._trim()
+        for name, count in self._homeless(known):
+            say(Outcome(name, "", "waits", f"{count} message(s) for a receiver that is not set any more"))
 
     def _trim(self) -> None:
         """After the last try: what is given up could not be delivered now either."""
         limits = self._settings.outbox
         with suppress(Exception):
             for one in self._outbox.trim(limits.max_bytes, limits.max_days, time.time()):
-                say(Outcome("all" if one.to == UNTOLD else one.to, one.id, "given up", one.why))
+                say(Outcome("all" if one.to == UNTOLD else one.to, one.id, "given_up", one.why))
 
     def _homeless(self, known: Sequence[Receiver]) -> Iterator[tuple[str, int]]:
         with suppress(Exception):

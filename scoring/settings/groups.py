@@ -110,7 +110,7 @@ class Engine:
     in_flight: AtLeastOne = 2  # slices handed to a lane at once
     window_rows: AtLeastOne = 65_536  # rows read, admitted and encoded together; fewer where outputs are vectors
     address: str = "local"
-    metrics_port: Annotated[int, Within(1, 65535)] | None = None  # where a private Ray offers live metrics to Prometheus
+    metrics_port: Annotated[int, Within(1, 65535)] | None = None  # of live metrics of a private Ray, for Prometheus
     batch: Batch = Batch()
     fallback: Fallback = Fallback()
     retry: Retry = Retry()

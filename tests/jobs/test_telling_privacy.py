@@ -38,7 +38,7 @@ def test_canaries_are_told_to_nobody(tmp_path):
     written = {p.name: p.read_text() for p in workspace.rglob("*") if p.suffix in (".json", ".jsonl", ".yaml")}
     said = [*written.values(), textfile.read_text(), told.line(), *(r.body for r in (*lineage.got, *gateway.got))]
     assert {"openlineage.jsonl", "told.json", "asked.json", "last-success.json"} <= written.keys()
-    assert any("-1-complete" in name for name in written), "the outbox was looked at"
+    assert any("-2-complete" in name for name in written), "the outbox was looked at"
     for canary in ("canary.example", "Canary-", TOKEN, people.KEY):
         assert [text[:200] for text in said if canary in text] == []
     end = json.loads(written["openlineage.jsonl"].splitlines()[1])

@@ -6,12 +6,15 @@ import socket
 import time
 import urllib.request
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from workload import Quiet, job, plain_days
 
+from scoring.errors import ConfigError
+from scoring.jobs import preparation
 from scoring.jobs.run import run
 from scoring.types import Receipt
 
@@ -46,7 +49,16 @@ class Scrapes(Quiet):
             time.sleep(0.2)
 
 
+def test_without_the_libraries_it_is_refused_before_the_run(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparation, "find_spec", lambda name: None)
+    data = plain_days(tmp_path / "data", days=1, files=1, groups=1)
+    with pytest.raises(ConfigError, match=r"engine.metrics_port needs ray\[default\], which is not installed"):
+        run(job(tmp_path / "w", data, bundle, engine__kind="ray", engine__metrics_port=8900), "", Quiet())
+    assert not (tmp_path / "w/runs").exists() or not list((tmp_path / "w/runs").glob("*/run.json"))
+
+
 @pytest.mark.slow
+@pytest.mark.skipif(find_spec("opencensus") is None, reason="ray[default] is not installed: Ray has no endpoint of metrics")
 def test_ray_shows_how_a_run_goes(bundle: Path, tmp_path: Path) -> None:
     data = plain_days(tmp_path / "data", days=1, files=1, groups=4)
     with socket.create_server(("127.0.0.1", 0)) as server:
