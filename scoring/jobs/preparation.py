@@ -11,6 +11,7 @@ from scoring.admit.privacy import Privacy
 from scoring.admit.rules import compile_rules
 from scoring.admit.treatments import described, refuse_keys, tagged
 from scoring.engine import capacity
+from scoring.errors import ConfigError
 from scoring.jobs.suppressing import Suppressed, suppressed
 from scoring.jobs.watching import baseline_of
 from scoring.ledger.erasures import earlier_inputs

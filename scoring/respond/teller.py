@@ -68,6 +68,9 @@ class Teller:
             say(outcome)
 
         deliver(known, fresh, self._outbox, until - _TRIM_S, heard)
+        for message in fresh:
+            if (message.to, message.id) not in states:
+                heard(Outcome(message.to, message.id, "lost", "no time was left"))
         if all(states.get((m.to, m.id), "lost") != "lost" for m in fresh):
             for run_id in whole:
                 with suppress(Exception):

@@ -242,7 +242,7 @@ def test_nobody_to_tell_costs_nothing(data: Path, bundle: Path, tmp_path: Path) 
 def test_the_command_ends_as_it_would_and_says_what_was_not_told(data: Path, bundle: Path, tmp_path: Path) -> None:
     with hanging() as url:
         words = ["source=parquet", f"source.path={data}", f"model.bundle={bundle}", f"workspace={tmp_path}", "engine=inline"]
-        words += ["hardware=cpu", f"respond.lineage.url={url}/x", "respond.limit_s=4", "hardware.memory_per_lane_gb=0.3"]
+        words += ["hardware=cpu", f"respond.lineage.url={url}/x", "respond.limit_s=6", "hardware.memory_per_lane_gb=0.3"]
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OPENLINEAGE_API_KEY": TOKEN}
         command = [sys.executable, "-m", "scoring", "run", *words]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
