@@ -135,12 +135,12 @@ def test_a_receiver_that_hangs_gets_all_of_it_in_order_later(data: Path, bundle:
     def kept() -> bool:
         return any("running" in path.name for path in outbox.glob("*.json"))
 
-    settings = {"respond__lineage__every_s": 0.2, "respond__limit_s": 3.0}
+    settings = {"respond__lineage__every_s": 0.2, "respond__limit_s": 6.0}
     with hanging() as url:
         given = job(tmp_path, data, bundle, respond__lineage__url=url, **settings)
-        record, said = told(given, kept, "RUNNING in the outbox")
+        record, _ = told(given, kept, "RUNNING in the outbox")
     assert record.status == "published"
-    assert said.receivers["lineage"]["waits"] >= 3
+    assert len(list(outbox.glob("*.json"))) >= 2
     with receiver() as there:
         given = job(tmp_path, data, bundle, respond__lineage__url=there.url, respond__limit_s=30.0)
         telling.tell(given, telling.failures_told(run)(given, "", ProgressWatcher(None)))
