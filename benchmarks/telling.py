@@ -108,11 +108,16 @@ class Times(ProgressWatcher):
         super().end(record)
 
 
-def job(workspace: Path, data: Path, bundle: Path, url: str | None) -> Job:
+def job(workspace: Path, data: Path, bundle: Path, url: str | None, limit_s: float = 5.0) -> Job:
     respond: dict[str, Any] = {"lineage": {"enabled": False}, "report": False}
     if url is not None:
         lineage = {"url": f"{url}/api/v1/lineage", "every_s": 1.0}
-        respond = {"lineage": lineage, "report": True, "metrics": {"textfile": str(workspace.with_suffix(".prom"))}}
+        respond = {
+            "limit_s": limit_s,
+            "lineage": lineage,
+            "report": True,
+            "metrics": {"textfile": str(workspace.with_suffix(".prom"))},
+        }
     return build(
         Job,
         {
@@ -144,7 +149,7 @@ def scores(workspace: Path) -> str:
 
 def delivered_by_the_next(given: Job, workspace: Path, data: Path, bundle: Path) -> str:
     with answering(200) as url:
-        again = job(workspace, data, bundle, url)
+        again = job(workspace, data, bundle, url, limit_s=60.0)
         told = telling.tell(again, run(again, "", ProgressWatcher(None)))
     assert told is not None
     assert not list((workspace / "outbox").rglob("*.json")), "something still waits"
