@@ -17,10 +17,12 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
+from scoring.respond.alerts.commands import Said
 from scoring.respond.delivery import Http, Outcome, Receiver, TextFile, deliver, reason
+from scoring.respond.once import Once
 from scoring.respond.outbox import Message, Outbox
 from scoring.respond.story import LAST_SUCCESS, SUCCESS, Story, tell
-from scoring.settings import Lineage, Metrics, Respond
+from scoring.settings import Respond, build
 from scoring.stores import Store, open_store
 from scoring.stores.names import MissingError
 
@@ -32,16 +34,12 @@ _lock = threading.Lock()
 def main() -> None:
     """The process. Ends itself: a thread that hangs in a receiver is left behind."""
     given = json.loads(sys.stdin.readline())
-    settings = respond(given["respond"])
     with suppress(Exception):  # what was said so far is what is known
-        Teller(open_store(given["workspace"]), given["name"], settings).go(given["record"], given["until"] - _SPARE_S)
+        said = Said(tuple(given["said"]), given["folder"])
+        teller = Teller(open_store(given["workspace"]), given["name"], build(Respond, given["respond"]), said)
+        teller.go(given["record"], given["until"] - _SPARE_S)
     sys.stdout.flush()
     os._exit(0)
-
-
-def respond(plain: dict[str, Any]) -> Respond:
-    """Settings that were checked already, from their plain form."""
-    return Respond(**plain | {"lineage": Lineage(**plain["lineage"]), "metrics": Metrics(**plain["metrics"])})
 
 
 def say(outcome: Outcome) -> None:
@@ -50,10 +48,10 @@ def say(outcome: Outcome) -> None:
 
 
 class Teller:
-    """`until` is in monotonic seconds, which all processes of a machine share."""
+    """`said` is the command line of the run. `until` is in monotonic seconds, which all processes of a machine share."""
 
-    def __init__(self, store: Store, name: str, settings: Respond) -> None:
-        self._store, self._name, self._settings = store, name, settings
+    def __init__(self, store: Store, name: str, settings: Respond, said: Said) -> None:
+        self._store, self._name, self._settings, self._said = store, name, settings, said
         self._outbox = Outbox(store)
 
     def go(self, record: dict[str, Any], until: float) -> None:
@@ -90,7 +88,26 @@ class Teller:
             from scoring.respond.metrics import group
 
             found.append(Http("pushgateway", group(metrics.pushgateway, self._name), "PUT", metrics.token_env))
-        return found
+        return [*found, *(Once(receiver, self._store) for receiver in self._of_alerts())]
+
+    def _of_alerts(self) -> Iterator[Receiver]:
+        """Alertmanager and events as well: an old alert that came again would fire again."""
+        alerts, retraining = self._settings.alerts, self._settings.retraining
+        if alerts.enabled and alerts.alertmanager.url:
+            from scoring.respond.alerts.tell import ALERTMANAGER, PATH
+
+            address = alerts.alertmanager.url.rstrip("/") + PATH
+            yield Http(ALERTMANAGER, address, "POST", alerts.alertmanager.token_env)
+        if alerts.enabled and alerts.notify.urls_env:
+            from scoring.respond.alerts.notify import receivers
+
+            yield from receivers(alerts.notify.urls_env)
+        if retraining.enabled and retraining.url:
+            yield Http("retraining-http", retraining.url, "POST", retraining.token_env)
+        if retraining.enabled and retraining.command:
+            from scoring.respond.retraining.command import Command
+
+            yield Command("retraining-command", retraining.command)
 
     def _homeless(self, receivers: Sequence[Receiver]) -> Iterator[tuple[str, int]]:
         with suppress(Exception):
@@ -98,12 +115,14 @@ class Teller:
             yield from ((name, n) for name, n in self._outbox.counts().items() if name not in known)
 
     def _earlier(self, run_id: str) -> Iterator[dict[str, Any]]:
-        """Records of runs of which nobody could be told. One that still goes on has none, or that of an earlier pass."""
+        """Records of runs that nobody was told of, oldest first. One that still goes on has none, or that of an earlier pass."""
+        found: list[dict[str, Any]] = []
         with suppress(Exception):
             for name in self._outbox.untold():
                 if name != run_id:
                     with suppress(MissingError, ValueError):
-                        yield json.loads(self._store.get(f"runs/{name}/record.json"))
+                        found.append(json.loads(self._store.get(f"runs/{name}/record.json")))
+        yield from sorted(found, key=lambda one: str(one["started"]))
 
     def _made(self, record: dict[str, Any], newest: bool) -> tuple[list[Message], bool]:
         """The messages on a run, and whether each teller made its own: one that fails is no trouble of the others."""
@@ -114,7 +133,8 @@ class Teller:
             say(Outcome("all", record["run_id"], "lost", f"the record cannot be told: {reason(error)}"))
             return [], False
         complete = True
-        for name, teller in (("lineage", self._lineage), ("metrics", self._metrics)):
+        tellers = (self._lineage, self._metrics, self._alerts, self._retraining)
+        for name, teller in zip(("lineage", "metrics", "alerts", "retraining"), tellers, strict=True):
             try:
                 made += teller(story, newest)
             except Exception as error:
@@ -151,3 +171,23 @@ class Teller:
         from scoring.respond.metrics import messages
 
         return messages(story, tuple(wanted))
+
+    def _alerts(self, story: Story, newest: bool) -> Sequence[Message]:
+        """Those of an earlier run too: what began to fire then is told now. Its command line is not known any more."""
+        if not self._settings.alerts.enabled:
+            return ()
+        from scoring.respond.alerts.notify import receivers, urls
+        from scoring.respond.alerts.tell import Alerting
+
+        urls_env = self._settings.alerts.notify.urls_env or ""
+        people = [receiver.name for receiver in receivers(urls_env)]
+        environment = os.environ | {f"secret_url_{place}": url for place, url in enumerate(urls(urls_env))}
+        alerting = Alerting(self._store, self._name, self._settings.alerts, people, environment)
+        return alerting.tell(story, self._said if newest else Said())
+
+    def _retraining(self, story: Story, newest: bool) -> Sequence[Message]:
+        if not self._settings.retraining.enabled:
+            return ()
+        from scoring.respond.retraining.tell import Asking
+
+        return Asking(self._store, self._name, self._settings.retraining, os.environ).tell(story)

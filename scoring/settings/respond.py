@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from scoring.settings.alerts import Alerts, Retraining
 from scoring.settings.checking import Positive
 
 
@@ -36,3 +37,5 @@ class Respond:
     report: bool = True  # write runs/<id>/report.html
     lineage: Lineage = Lineage()
     metrics: Metrics = Metrics()
+    alerts: Alerts = field(default_factory=Alerts)
+    retraining: Retraining = field(default_factory=Retraining)

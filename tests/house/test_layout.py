@@ -37,6 +37,8 @@ DOORS = {  # who may import a library; a name that ends with / is a folder
     "scipy": ("scoring/watch/",),
     "openlineage": ("scoring/respond/lineage/",),
     "prometheus_client": ("scoring/respond/metrics.py",),
+    "apprise": ("scoring/respond/alerts/notify.py",),
+    "cloudevents": ("scoring/respond/retraining/events.py",),
     "tokenizers": ("scoring/models/",),
     "numba": ("scoring/models/forest_parts/",),
     "treelite": ("scoring/models/foreign_trees/",),
