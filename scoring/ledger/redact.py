@@ -14,6 +14,7 @@ _ANYWHERE = ("password", "secret", "apikey")
 _PARTS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
 _USERINFO = re.compile(r"(?<=://)[^/\s@]+@")
 _LEAST_SECRET = 6  # characters: shorter values would turn up in any text
+_FOLDERS = ("PWD", "OLDPWD")  # of every shell, and no passwords
 _REFERENCE = re.compile(r"\$\{[^}]*\}")  # resolved at run time, from the environment: says where, not what
 
 
@@ -28,7 +29,8 @@ def redact(config: str) -> str:
 
 def scrubbed(text: str, environment: Mapping[str, str]) -> str:
     """Without the values of variables whose names say that they are secret."""
-    secrets = {value for name, value in environment.items() if len(value) >= _LEAST_SECRET and is_secret(name)}
+    named = {name: value for name, value in environment.items() if name not in _FOLDERS and is_secret(name)}
+    secrets = {value for value in named.values() if len(value) >= _LEAST_SECRET}
     for value in sorted(secrets, key=len, reverse=True):
         text = text.replace(value, HIDDEN)
     return text

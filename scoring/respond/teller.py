@@ -22,7 +22,7 @@ from scoring.respond.delivery import Http, Outcome, Receiver, TextFile, deliver,
 from scoring.respond.once import Once
 from scoring.respond.outbox import Message, Outbox
 from scoring.respond.story import LAST_SUCCESS, SUCCESS, Story, tell
-from scoring.settings import Respond, build
+from scoring.settings import Alertmanager, AlertRule, Alerts, Lineage, Metrics, Notify, Respond, Retraining
 from scoring.stores import Store, open_store
 from scoring.stores.names import MissingError
 
@@ -36,10 +36,23 @@ def main() -> None:
     given = json.loads(sys.stdin.readline())
     with suppress(Exception):  # what was said so far is what is known
         said = Said(tuple(given["said"]), given["folder"])
-        teller = Teller(open_store(given["workspace"]), given["name"], build(Respond, given["respond"]), said)
+        teller = Teller(open_store(given["workspace"]), given["name"], respond(given["respond"]), said)
         teller.go(given["record"], given["until"] - _SPARE_S)
     sys.stdout.flush()
     os._exit(0)
+
+
+def respond(plain: dict[str, Any]) -> Respond:
+    """Settings that were checked already, from their plain form; `build` would bring pydantic, which takes a while."""
+    alerts = plain["alerts"]
+    said = {name: AlertRule(**_tuples(rule)) for name, rule in alerts["rules"].items()}
+    inner = {"alertmanager": Alertmanager(**alerts["alertmanager"]), "notify": Notify(**alerts["notify"]), "rules": said}
+    made = {"lineage": Lineage(**plain["lineage"]), "metrics": Metrics(**plain["metrics"])}
+    return Respond(**plain | made | {"alerts": Alerts(**alerts | inner), "retraining": Retraining(**_tuples(plain["retraining"]))})
+
+
+def _tuples(plain: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
 
 
 def say(outcome: Outcome) -> None:

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoring.respond.alerts.course import Seen, State, advance, fingerprint
+from scoring.respond.alerts.course import Alert, Seen, State, advance, fingerprint
 from scoring.respond.alerts.matching import Hit
+from scoring.respond.alerts.quality import Deed, Quality, qualities
 from scoring.respond.alerts.rules import SHIPPED, Rule, rules, wrong
 from scoring.settings import AlertRule, Alerts
 
@@ -59,7 +60,7 @@ def walk(sequence, escalate_after=3):
     return steps
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(st.lists(runs(), max_size=14))
 def test_an_alert_is_told_once_a_run_begins_once_and_ends_once(sequence):
     open_now = set()
@@ -76,7 +77,7 @@ def test_an_alert_is_told_once_a_run_begins_once_and_ends_once(sequence):
         assert open_now == {a.fingerprint for a in state.firing if a.told}
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(st.lists(runs(), max_size=14))
 def test_it_fires_while_k_of_the_last_n_runs_that_could_tell_found_it(sequence):
     past = {rule.name: [] for rule in RULES}
@@ -89,7 +90,7 @@ def test_it_fires_while_k_of_the_last_n_runs_that_could_tell_found_it(sequence):
                 assert fires == (times >= rule.at_least)
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(st.lists(runs(), max_size=14))
 def test_what_is_hidden_is_not_told_and_something_always_is(sequence):
     for state, notes, _ in walk(sequence):
@@ -103,7 +104,7 @@ def test_what_is_hidden_is_not_told_and_something_always_is(sequence):
             assert not any(a.severity == "warn" and not a.hidden for a in state.firing)
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(st.lists(runs(), max_size=14), st.integers(0, 3))
 def test_it_escalates_only_unacknowledged_and_not_before_its_time(sequence, escalate_after):
     quiet_for, acknowledged = Counter(), set()
@@ -143,7 +144,9 @@ def test_a_failed_run_hides_its_drift_and_says_nothing_of_what_it_did_not_judge(
 def test_a_run_that_finds_everything_published_mends_what_was_wrong_with_runs_alone():
     state, _ = advance(State(), one("r1", failed=hits(RULES[0], ["x"]), nulls=hits(RULES[3], ["age"])), RULES, (), 0)
     state, notes = advance(state, replace(one("r1"), settled=True), RULES, (), 0)
-    assert [(n.kind, n.alert.rule) for n in notes] == [("new", "nulls"), ("resolved", "failed")]
+    assert [(n.kind, n.alert.rule) for n in notes] == [("resolved", "failed")]
+    _, notes = advance(state, one("r2", nulls=hits(RULES[3], ["age"])), RULES, (), 0)
+    assert [(n.kind, n.alert.rule) for n in notes] == [("new", "nulls")]
 
 
 def test_an_alert_of_a_rule_that_is_gone_is_gone():
@@ -167,6 +170,7 @@ JSON = st.recursive(
 )
 
 
+@settings(max_examples=50)
 @given(JSON)
 def test_a_state_is_a_state_or_refused_with_what_the_reader_expects(raw):
     try:
@@ -202,3 +206,23 @@ def test_what_can_be_no_rule_is_said_by_name(name, rule, said):
     found = wrong(Alerts(rules={name: rule}))
     assert said in found
     assert name in found
+
+
+def fired(n, rule="drift", **more):
+    given = {"since": f"2026-01-{n:02d}T00:00:00+00:00", "until": f"2026-01-{n:02d}T12:00:00+00:00", "told": True}
+    return Alert(f"f{n}", rule, "warn", {}, "", "r", **given | {"partitions": ("date=2026-01-01",)} | more)
+
+
+def test_a_rule_that_moves_nobody_is_noisy_and_what_somebody_decided_counts():
+    noisy, held = [fired(n) for n in range(1, 6)], [fired(n, "held") for n in range(1, 6)]
+    hidden = fired(6, "held", told=False)
+    deeds = [Deed("date=2026-01-01", "2026-01-02T06:00:00+00:00"), Deed("date=2026-01-09", "2026-01-03T06:00:00+00:00")]
+    late = [Deed("date=2026-01-01", "2026-01-04T13:00:00+00:00")]
+    found = qualities([*noisy, *held, hidden], {("f1", held[0].since)}, [*deeds, *late])
+    assert found == (Quality("drift", 5, 2, 0.4, False), Quality("held", 5, 2, 0.4, False)), "f1 was acknowledged, f2 decided on"
+    (alone,) = qualities(noisy, set(), late)
+    assert (alone.acted_on, alone.noisy) == (0, True)
+    (few,) = qualities(noisy[:4], set(), ())
+    assert not few.noisy, "too few to tell"
+    (open_still,) = qualities([fired(1, until="")], set(), late)
+    assert open_still.acted_on == 1

@@ -190,7 +190,8 @@ def _covers(glob: str, alert: Alert) -> bool:
 
 
 def _told(alert: Alert, escalate_after: int, counts: bool) -> tuple[Alert, Note | None]:
-    if alert.hidden:
+    """A pass that judged nothing has no news of what was hidden: the next one that judges will."""
+    if alert.hidden or (not alert.told and not counts):
         return alert, None
     if not alert.told:
         first = replace(alert, told=True, runs=0)

@@ -55,6 +55,7 @@ def _training(decision: Decision, story: Story, settings: Retraining) -> dict[st
     return {
         "baseline": {"digest": story.record["environment"].get("baseline", ""), "bundle": story.asked.get("bundle", "")},
         "suggested_training_interval": {"start": first, "end": last} if first and last else None,
+        "doubts": list(islice((dict(check) for v in decision.window for check in v.doubts), _MOST_REASONS)),
         "rows": sum(v.rows for v in decision.about),
         "labels": None,
         "approvals_needed": list(settings.approvals),

@@ -24,7 +24,8 @@ _REMEMBERED = 500  # partitions
 class Verdict:
     """A partition as one run judged it; `start` and `end` are ISO 8601 in UTC, "" where its key names no day.
 
-    `reasons` are Checks of drift beyond the threshold, `broken` those of a broken feed; `model` is a digest, `rows` those scored.
+    `reasons` are Checks of drift beyond the threshold, `broken` those of a broken feed, `doubts` what may be one: more nulls come
+    of a broken feed and of a world that changed. `model` is a digest, `rows` those scored.
     """
 
     key: str
@@ -37,13 +38,14 @@ class Verdict:
     drifted: bool
     reasons: tuple[Mapping[str, Any], ...] = ()
     broken: tuple[Mapping[str, Any], ...] = ()
+    doubts: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
     def of(cls, raw: Any) -> Verdict:
         """From JSON. Raises: TypeError, ValueError, KeyError, AttributeError: it is no verdict."""
         key, run_id, when, start, end, model = (str(raw[name]) for name in ("key", "run_id", "when", "start", "end", "model"))
-        reasons, broken = (tuple(dict(check) for check in raw[name]) for name in ("reasons", "broken"))
-        return cls(key, run_id, when, start, end, model, int(raw["rows"]), raw["drifted"] is True, reasons, broken)
+        reasons, broken, doubts = (tuple(map(dict, raw[name])) for name in ("reasons", "broken", "doubts"))
+        return cls(key, run_id, when, start, end, model, int(raw["rows"]), raw["drifted"] is True, reasons, broken, doubts)
 
     def plain(self) -> dict[str, Any]:
         return asdict(self)
@@ -66,7 +68,10 @@ def judged(story: Story, when: str, threshold: float) -> list[Verdict]:
         moved = [f for f in drift if f["status"] in ("warn", "fail") and f["value"] >= threshold]
         start, end = (moment.isoformat() if moment else "" for moment in window(partition.key))
         given = (clean(partition.key), run_id, when, start, end, model, int(partition.rows["scored"]), bool(moved))
-        found.append(Verdict(*given, tuple(_reasons(partition, moved)), tuple(broken[:_MOST_REASONS])))
+        doubts = list(_nulls(partition, "warn"))
+        found.append(
+            Verdict(*given, tuple(_reasons(partition, moved)), tuple(broken[:_MOST_REASONS]), tuple(doubts[:_MOST_REASONS]))
+        )
     return found
 
 
@@ -98,11 +103,21 @@ def _broken(partition: Told) -> Iterable[Mapping[str, Any]]:
         if (failed and _any(_BROKEN_IF_FAILED, check["name"])) or (found and _any(_BROKEN_IF_FOUND, check["name"])):
             yield _plain(partition, check)
     for finding in partition.findings:
-        volume = finding["family"] == "history" and finding["column"] == "volume"
-        burst = finding["family"] == "null_rate" and finding["cause"] in _BURST
-        if finding["status"] in ("warn", "fail") and finding["slice"] == WHOLE and (volume or burst):
-            words = {"name": finding["family"], "subject": finding["column"], "status": finding["status"], "severity": "warn"}
-            yield _plain(partition, words | {"expected": f"<= {finding['threshold']:.6g}", "actual": finding["words"]})
+        if finding["family"] == "history" and finding["column"] == "volume" and finding["status"] == "warn":  # it never fails
+            yield _found(partition, finding)
+    yield from _nulls(partition, "fail")
+
+
+def _nulls(partition: Told, status: str) -> Iterable[Mapping[str, Any]]:
+    for finding in partition.findings:
+        burst = finding["family"] == "null_rate" and finding["cause"] in _BURST and finding["slice"] == WHOLE
+        if burst and finding["status"] == status:
+            yield _found(partition, finding)
+
+
+def _found(partition: Told, finding: Mapping[str, Any]) -> dict[str, Any]:
+    words = {"name": finding["family"], "subject": finding["column"], "status": finding["status"], "severity": "warn"}
+    return _plain(partition, words | {"expected": f"<= {finding['threshold']:.6g}", "actual": finding["words"]})
 
 
 def _plain(partition: Told, check: Mapping[str, Any]) -> dict[str, Any]:
