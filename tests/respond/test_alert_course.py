@@ -141,6 +141,15 @@ def test_a_failed_run_hides_its_drift_and_says_nothing_of_what_it_did_not_judge(
     assert {a.rule: a.hidden for a in state.firing} == {"failed": False, "drift": True}
 
 
+def test_an_alert_that_is_hidden_hides_none():
+    failed, _, drift, nulls = RULES
+    chain = (replace(failed, inhibits=("nulls",)), replace(drift, at_least=1), nulls)
+    seen = one("r1", failed=hits(failed, ["x"]), nulls=hits(nulls, ["age"]), drift=hits(drift, ["amount"]))
+    for rules in (chain, (chain[0], nulls, chain[1])):
+        state, _ = advance(State(), seen, rules, (), 0)
+        assert {a.rule: a.hidden for a in state.firing} == {"failed": False, "nulls": True, "drift": False}
+
+
 def test_a_run_that_finds_everything_published_mends_what_was_wrong_with_runs_alone():
     state, _ = advance(State(), one("r1", failed=hits(RULES[0], ["x"]), nulls=hits(RULES[3], ["age"])), RULES, (), 0)
     state, notes = advance(state, replace(one("r1"), settled=True), RULES, (), 0)
