@@ -145,8 +145,8 @@ def test_an_alert_that_is_hidden_hides_none():
     failed, _, drift, nulls = RULES
     chain = (replace(failed, inhibits=("nulls",)), replace(drift, at_least=1), nulls)
     seen = one("r1", failed=hits(failed, ["x"]), nulls=hits(nulls, ["age"]), drift=hits(drift, ["amount"]))
-    for rules in (chain, (chain[0], nulls, chain[1])):
-        state, _ = advance(State(), seen, rules, (), 0)
+    for ordered in (chain, (chain[0], nulls, chain[1])):
+        state, _ = advance(State(), seen, ordered, (), 0)
         assert {a.rule: a.hidden for a in state.firing} == {"failed": False, "nulls": True, "drift": False}
 
 

@@ -219,10 +219,10 @@ def test_a_held_run_says_how_to_let_it_out(store):
     (held,) = posted(told(store, ran(store, 1, day(2, **HELD), status="held")))
     lines = [line.split("  # ")[0] for line in held["annotations"]["mend"].splitlines()]
     release = ["scoring", "release-held", "run-001", "date=2026-01-02", f"workspace={store.root}", "--reason=…"]
-    assert shlex.split(lines[1]) == release
-    assert shlex.split(lines[2]) == [*release, "--discard"]
+    assert shlex.split(lines[0]) == release
+    assert shlex.split(lines[1]) == [*release, "--discard"]
     least = f"source=parquet source.path=/data/in model.bundle=/models/churn workspace={store.root}"
-    assert lines[3] == f"scoring run {least} release.on_change=rescore"
+    assert lines[2] == f"scoring run {least} release.on_change=rescore"
 
 
 def test_secrets_of_the_environment_are_in_no_text(store):

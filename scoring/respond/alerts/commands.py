@@ -36,7 +36,7 @@ def commands(rule: Rule, hit: Hit, story: Story, said: Said) -> Iterator[tuple[s
     held = {p.key for p in story.partitions if p.status == "held"} & set(hit.partitions)
     yield from _held(sorted(held), place, run)
     lost = _any(_FILES, check)
-    if not lost and (_any(_ROWS, check) or rule.metric.startswith("scoring_quarantined")):
+    if _published(story, hit) and not lost and (_any(_ROWS, check) or rule.metric.startswith("scoring_quarantined")):
         yield "rows by rule, and samples", f"scoring quarantine {place} run={run}"
         yield "let in what is good under a mended contract", _again(story, said, "requeue", f"run={run}")
     if lost or _any(_DATA, check) or rule.metric in ("scoring_drift_ratio", "scoring_null_ratio"):
@@ -46,10 +46,14 @@ def commands(rule: Rule, hit: Hit, story: Story, said: Said) -> Iterator[tuple[s
         yield "if this is how the data are from now on: count a new baseline", f"scoring baseline {source} {bundle}"
 
 
+def _published(story: Story, hit: Hit) -> bool:
+    """Whether rows of it are in a quarantine that can be shown: that of a partition that is held is not published either."""
+    return any(p.status.startswith("published") and (not hit.partitions or p.key in hit.partitions) for p in story.partitions)
+
+
 def _of_a_run(story: Story, said: Said, place: str, run: str) -> Iterator[tuple[str, str]]:
     held = [p.key for p in story.partitions if p.status == "held"]
     if held:
-        yield "rows by rule, and samples", f"scoring quarantine {place} run={run}"
         yield from _held(held, place, run)
         yield "score again when the data are mended", _again(story, said, "run", "release.on_change=rescore")
     else:
