@@ -58,8 +58,8 @@ def run(overrides: list[str]) -> RunRecord:
     job, config = settings(overrides, None)
     telling.refuse(job.respond)
     with ProgressWatcher(None) as watcher:
-        record = telling.failures_told(score)(job, config, watcher)
-    telling.tell(job, record)
+        record = telling.failures_told(score, ["run", *overrides])(job, config, watcher)
+    telling.tell(job, record, ["run", *overrides])
     return record
 
 
@@ -204,10 +204,10 @@ def _run(score: Pass, job: Job, config: str, again: Sequence[str], as_json: bool
     telling.refuse(job.respond)
     stop = _Signals()
     with ProgressWatcher(sys.stderr) as watcher:
-        record = telling.failures_told(score)(job, config, watcher, stop.why)
+        record = telling.failures_told(score, again)(job, config, watcher, stop.why)
     called = program(sys.argv[0])
     _print(record.to_json() if as_json else summary.render(record, job.workspace, called))
-    page, told = Page(job, record), telling.tell(job, record)
+    page, told = Page(job, record), telling.tell(job, record, again)
     for line in (page.line(called), told.line() if told else ""):
         if line:
             (_say if as_json else _print)(line)
@@ -257,8 +257,8 @@ def _report(found: Any, render: Callable[[Any], str], as_json: bool) -> int:
 
 
 def _added(override: str) -> str:
-    """Columns, rules and limits of a contract and checks of a policy are names, not settings: they are added, not overridden."""
-    names = r"(contract\.(columns|rules|limits)|release\.policy)[.=]"
+    """Columns, rules and limits of a contract, checks of a policy and rules of alerts are names, not settings: they are added."""
+    names = r"(contract\.(columns|rules|limits)|release\.policy|respond\.alerts\.rules)[.=]"
     return f"++{override}" if re.match(names, override) else override
 
 

@@ -21,7 +21,8 @@ from scoring.watch.tables import window
 
 def wanted(settings: Respond) -> bool:
     """Whether anybody is to be told."""
-    return settings.lineage.enabled or settings.metrics.textfile is not None or settings.metrics.pushgateway is not None
+    told_by_file = settings.lineage.enabled or settings.alerts.enabled or settings.retraining.enabled
+    return told_by_file or settings.metrics.textfile is not None or settings.metrics.pushgateway is not None
 
 
 def name(job: Job) -> str:

@@ -17,18 +17,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 from scoring.errors import ConfigError, ScoringError, bug
-from scoring.jobs import asked
+from scoring.jobs import alerting, asked
 from scoring.jobs.live import Live
-from scoring.ledger.redact import is_secret
+from scoring.ledger.redact import redacted
+from scoring.respond import addresses
 from scoring.respond.delivery import Outcome, reason
 from scoring.settings import Job, Respond
 from scoring.stores import open_store
@@ -79,8 +79,8 @@ def refuse(settings: Respond) -> None:
             library = {"openlineage": "openlineage-python"}.get(package, "prometheus-client")
             raise ConfigError(f"respond.{setting} needs {library}, which is not installed. Install it, or say {off}.")
     for name, address in (("lineage.url", lineage.url), ("metrics.pushgateway", metrics.pushgateway)):
-        if address is not None and (wrong := _wrong(address)):
-            raise ConfigError(f"respond.{name}: {wrong}")
+        if address is not None and (why := addresses.wrong(address)):
+            raise ConfigError(f"respond.{name}: {why}")
     if settings.name is not None and not _NAME.fullmatch(settings.name):
         raise ConfigError(f"respond.name: {settings.name!r} is no name. Use up to 100 letters, digits, '_', '.', '-'.")
     if lineage.parent is not None and not _PARENT.fullmatch(lineage.parent):
@@ -89,24 +89,13 @@ def refuse(settings: Respond) -> None:
         raise ConfigError(
             f"respond.metrics.textfile: {metrics.textfile!r} must end with .prom: node_exporter reads no other files."
         )
+    alerting.refuse(settings)
 
 
-def _wrong(address: str) -> str:
-    """Addresses stand in the configuration that is kept with the run: nothing secret may be in them."""
-    try:
-        parts = urlsplit(address)
-        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        return "this is no address. Say http://host:port/path."
-    if not whole:
-        return "this is no address. Say http://host:port/path."
-    if parts.username is not None or parts.password is not None or any(is_secret(key) for key in parse_qs(parts.query)):
-        return "an address may hold no secret. Put the token in the environment: token_env names its variable."
-    return ""
-
-
-def failures_told(score: Callable[..., RunRecord]) -> Callable[..., RunRecord]:
-    """The same run, told of while it goes on; one that began and raises is told of, as failed, before it goes on raising."""
+def failures_told(score: Callable[..., RunRecord], said: Sequence[str] = ()) -> Callable[..., RunRecord]:
+    """The same run, told of while it goes on; one that began and raises is told of, as failed, before it goes on raising. `said`: as
+    in `tell`.
+    """
 
     def scored(job: Job, config: str, watcher: Any, *more: Any) -> RunRecord:
         live = Live(job, watcher)
@@ -115,25 +104,27 @@ def failures_told(score: Callable[..., RunRecord]) -> Callable[..., RunRecord]:
                 return score(job, config, live, *more)
         except Exception as error:
             if live.run_id:
-                tell(job, _failed(live, error))
+                tell(job, _failed(live, error), said)
             raise
 
     return scored
 
 
-def tell(job: Job, record: RunRecord) -> Told | None:
-    """Everybody; None where nobody is to be told. Raises nothing."""
+def tell(job: Job, record: RunRecord, said: Sequence[str] = ()) -> Told | None:
+    """Everybody; None where nobody is to be told. `said` is the command line, "run" and its words. Raises nothing."""
     if not asked.wanted(job.respond):
         return None
     began = time.monotonic()
-    given = {
-        "workspace": job.workspace,
-        "name": asked.name(job),
-        "respond": asdict(job.respond),
-        "record": asdict(record),
-        "until": began + job.respond.limit_s,
-    }
     try:
+        given = {
+            "workspace": job.workspace,
+            "name": asked.name(job),
+            "respond": asdict(job.respond),
+            "record": asdict(record),
+            "said": redacted(said, os.environ),
+            "folder": os.getcwd(),
+            "until": began + job.respond.limit_s,
+        }
         output, why = _child(json.dumps(given), began + job.respond.limit_s)
         told = Told(record.run_id, round(time.monotonic() - began, 3), _summed(output), why)
     except Exception as error:

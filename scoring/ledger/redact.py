@@ -1,8 +1,9 @@
-"""A configuration without its secrets: what is kept with a run may be read by whoever may read the scores."""
+"""Configurations, command lines and texts without secrets: what is kept with a run may be read by whoever may read the scores."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -12,6 +13,8 @@ _WORDS = {"password", "passwd", "pwd", "secret", "secrets", "token", "tokens", "
 _ANYWHERE = ("password", "secret", "apikey")
 _PARTS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
 _USERINFO = re.compile(r"(?<=://)[^/\s@]+@")
+_LEAST_SECRET = 6  # characters: shorter values would turn up in any text
+_FOLDERS = ("PWD", "OLDPWD")  # of every shell, and no passwords
 _REFERENCE = re.compile(r"\$\{[^}]*\}")  # resolved at run time, from the environment: says where, not what
 
 
@@ -22,6 +25,26 @@ def redact(config: str) -> str:
     except yaml.YAMLError:
         return f"# could not be parsed, so that nothing of it is shown: {len(config)} characters\n"
     return yaml.safe_dump(_clean(found), sort_keys=False)
+
+
+def scrubbed(text: str, environment: Mapping[str, str]) -> str:
+    """Without the values of variables whose names say that they are secret."""
+    named = {name: value for name, value in environment.items() if name not in _FOLDERS and is_secret(name)}
+    secrets = {value for value in named.values() if len(value) >= _LEAST_SECRET}
+    for value in sorted(secrets, key=len, reverse=True):
+        text = text.replace(value, HIDDEN)
+    return text
+
+
+def redacted(words: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    """A command line without what is secret by its name, user names in URLs, and values of secret variables."""
+    return [scrubbed(_redacted(word), environment) for word in words]
+
+
+def _redacted(word: str) -> str:
+    name, equals, value = word.partition("=")
+    hidden = equals and value and is_secret(name) and not name.endswith("_env")
+    return f"{name}={HIDDEN}" if hidden else _USERINFO.sub(HIDDEN + "@", word)
 
 
 def is_secret(name: str) -> bool:

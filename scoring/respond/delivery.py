@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -105,6 +106,9 @@ def _bring(receiver: Receiver, fresh: Sequence[Message], outbox: Outbox, until: 
         say(Outcome(receiver.name, "", "waits", f"outbox: {reason(error)}"))
     stopped = ""
     for message in (mine[n] for n in sorted(mine)):
+        if (held := _held(message)) and message.id not in unkept:
+            say(Outcome(receiver.name, message.id, "waits", held))
+            continue
         why, refused = (stopped, False) if stopped else _sent(receiver, message, until)
         if not why:
             say(Outcome(receiver.name, message.id, "delivered"))
@@ -127,6 +131,15 @@ def _kept(message: Message, outbox: Outbox, say: Callable[[Outcome], None]) -> s
         return reason(error)
     say(Outcome(message.to, message.id, "waits", "not delivered in time"))  # stands if nothing more can be said
     return None
+
+
+def _held(message: Message) -> str:
+    """Why it is not to be sent yet; a time that cannot be read holds nothing."""
+    try:
+        early = bool(message.after) and datetime.now(UTC) < datetime.fromisoformat(message.after)
+    except (ValueError, TypeError):
+        return ""
+    return f"held until {message.after}" if early else ""
 
 
 def _sent(receiver: Receiver, message: Message, until: float) -> tuple[str, bool]:

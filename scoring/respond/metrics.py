@@ -100,8 +100,10 @@ def _of_the_rows(story: Story) -> Families:
     record = story.record
     outcomes: Samples = {(outcome,): float(record["rows"][outcome]) for outcome in ("scored", "quarantined", "suppressed")}
     statuses = Counter(p.status for p in story.partitions)
+    lost: Samples = {(): record["rows"]["quarantined"] / record["rows"]["in"]} if record["rows"]["in"] else {}
     return {
         "scoring_rows": ("Rows of the last run by what became of them.", ("outcome",), outcomes),
+        "scoring_quarantined_ratio": ("Share of the last run's rows that were quarantined.", (), lost),
         "scoring_rows_per_second": ("Rows read per second of scoring.", (), {(): record["rates"].get("rows_per_second", 0.0)}),
         "scoring_routed_rows": (
             "Rows by the route that scored them; all but the first choice are fallbacks.",

@@ -23,12 +23,13 @@ _DAY_S = 86_400.0
 
 @dataclass(frozen=True)
 class Message:
-    """`to` names a receiver, `id` is [A-Za-z0-9_.-]+ and sorts by time; `body` is sent as it is."""
+    """`to` names a receiver, `id` is [A-Za-z0-9_.-]+ and sorts by time; `body` is sent as it is, not before `after` (ISO 8601)."""
 
     to: str
     id: str
     body: str
     content_type: str = "application/json"
+    after: str = ""
 
     @property
     def key(self) -> str:

@@ -17,6 +17,7 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
+from scoring.respond.alerts.commands import Said
 from scoring.respond.delivery import Outcome, Receiver, deliver, reason
 from scoring.respond.outbox import UNTOLD, Message, Outbox
 from scoring.respond.receivers import receivers, respond
@@ -33,9 +34,10 @@ _lock = threading.Lock()
 def main() -> None:
     """The process. Ends itself: a thread that hangs in a receiver is left behind."""
     given = json.loads(sys.stdin.readline())
-    settings = respond(given["respond"])
     with suppress(Exception):  # what was said so far is what is known
-        Teller(open_store(given["workspace"]), given["name"], settings).go(given["record"], given["until"] - _SPARE_S)
+        said = Said(tuple(given["said"]), given["folder"])
+        teller = Teller(open_store(given["workspace"]), given["name"], respond(given["respond"]), said)
+        teller.go(given["record"], given["until"] - _SPARE_S)
     sys.stdout.flush()
     os._exit(0)
 
@@ -46,14 +48,14 @@ def say(outcome: Outcome) -> None:
 
 
 class Teller:
-    """`until` is in monotonic seconds, which all processes of a machine share."""
+    """`said` is the command line of the run. `until` is in monotonic seconds, which all processes of a machine share."""
 
-    def __init__(self, store: Store, name: str, settings: Respond) -> None:
-        self._store, self._name, self._settings = store, name, settings
+    def __init__(self, store: Store, name: str, settings: Respond, said: Said) -> None:
+        self._store, self._name, self._settings, self._said = store, name, settings, said
         self._outbox = Outbox(store)
 
     def go(self, record: dict[str, Any], until: float) -> None:
-        known = receivers(self._settings, self._name)
+        known = receivers(self._settings, self._name, self._store)
         fresh: list[Message] = []
         whole: list[str] = []  # runs of which everything was made
         own = record["run_id"] if record["started"] else ""  # a run that did nothing goes by the name of the last one
@@ -92,12 +94,14 @@ class Teller:
             yield from ((name, n) for name, n in self._outbox.counts().items() if name not in names)
 
     def _earlier(self, run_id: str) -> Iterator[dict[str, Any]]:
-        """Records of runs of which nobody could be told. One that still goes on has none, or that of an earlier pass."""
+        """Records of runs that nobody was told of, oldest first. One that still goes on has none, or that of an earlier pass."""
+        found: list[dict[str, Any]] = []
         with suppress(Exception):
             for name in self._outbox.untold():
                 if name != run_id:
                     with suppress(MissingError, ValueError):
-                        yield json.loads(self._store.get(f"runs/{name}/record.json"))
+                        found.append(json.loads(self._store.get(f"runs/{name}/record.json")))
+        yield from sorted(found, key=lambda one: str(one["started"]))
 
     def _made(self, record: dict[str, Any], newest: bool) -> tuple[list[Message], bool]:
         """The messages on a run, and whether each teller made its own: one that fails is no trouble of the others."""
@@ -108,7 +112,8 @@ class Teller:
             say(Outcome("all", record["run_id"], "lost", f"the record cannot be told: {reason(error)}"))
             return [], False
         complete = True
-        for name, teller in (("lineage", self._lineage), ("metrics", self._metrics)):
+        tellers = (self._lineage, self._metrics, self._alerts, self._retraining)
+        for name, teller in zip(("lineage", "metrics", "alerts", "retraining"), tellers, strict=True):
             try:
                 made += teller(story, newest)
             except Exception as error:
@@ -146,3 +151,24 @@ class Teller:
         from scoring.respond.metrics import messages
 
         return messages(story, tuple(wanted))
+
+    def _alerts(self, story: Story, newest: bool) -> Sequence[Message]:
+        """Those of an earlier run too: what began to fire then is told now. Its command line is not known any more."""
+        if not self._settings.alerts.enabled:
+            return ()
+        from scoring.respond.alerts.notify import receivers as of_chats
+        from scoring.respond.alerts.notify import urls
+        from scoring.respond.alerts.tell import Alerting
+
+        urls_env = self._settings.alerts.notify.urls_env or ""
+        people = [receiver.name for receiver in of_chats(urls_env)]
+        environment = os.environ | {f"secret_url_{place}": url for place, url in enumerate(urls(urls_env))}
+        alerting = Alerting(self._store, self._name, self._settings.alerts, people, environment)
+        return alerting.tell(story, self._said if newest else Said())
+
+    def _retraining(self, story: Story, newest: bool) -> Sequence[Message]:
+        if not self._settings.retraining.enabled:
+            return ()
+        from scoring.respond.retraining.tell import Asking
+
+        return Asking(self._store, self._name, self._settings.retraining, os.environ).tell(story)

@@ -32,6 +32,13 @@ VERBS = {
     "report": Verb(
         "make the report of a run again; --compare OTHER RUN sets two runs side by side", ("run",), ("workspace", "compare", "out")
     ),
+    "alerts": Verb("show what fires, since when, who takes care of it, and which rules nobody acts on", words=("workspace",)),
+    "alerts ack": Verb(
+        "acknowledge an alert: it is not sent again while it fires",
+        places=("fingerprint",),
+        words=("workspace", "reason", "by"),
+        file="alerts_ack",
+    ),
     "baseline": Verb(
         "count what the training rows and their scores look like, for drift",
         ("PATH",),

@@ -3,6 +3,7 @@
 Plain dataclasses, so that lanes and bare GPU machines need no pydantic; pydantic checks them once, on the driver, in `build`.
 """
 
+from scoring.settings.alerts import Alertmanager, AlertRule, Alerts, Notify, Retraining
 from scoring.settings.checking import Within, build
 from scoring.settings.groups import (
     WATCHED,
@@ -30,6 +31,9 @@ from scoring.settings.respond import Lineage, Metrics, OutboxLimits, Respond
 
 __all__ = [
     "WATCHED",
+    "AlertRule",
+    "Alertmanager",
+    "Alerts",
     "Batch",
     "Column",
     "Contract",
@@ -44,10 +48,12 @@ __all__ = [
     "Lineage",
     "Metrics",
     "Model",
+    "Notify",
     "OutboxLimits",
     "Privacy",
     "Release",
     "Respond",
+    "Retraining",
     "Retry",
     "RowRule",
     "Sink",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from scoring.settings.alerts import Alerts, Retraining
 from scoring.settings.checking import AtLeastOne, Positive
 
 
@@ -48,3 +49,5 @@ class Respond:
     lineage: Lineage = Lineage()
     metrics: Metrics = Metrics()
     outbox: OutboxLimits = OutboxLimits()
+    alerts: Alerts = field(default_factory=Alerts)
+    retraining: Retraining = field(default_factory=Retraining)

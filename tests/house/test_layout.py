@@ -38,6 +38,8 @@ DOORS = {  # who may import a library; a name that ends with / is a folder
     "openlineage": ("scoring/respond/lineage/",),
     "prometheus_client": ("scoring/respond/metrics.py",),
     "pynvml": ("scoring/engine/energy.py",),
+    "apprise": ("scoring/respond/alerts/notify.py",),
+    "cloudevents": ("scoring/respond/retraining/events.py",),
     "tokenizers": ("scoring/models/",),
     "numba": ("scoring/models/forest_parts/",),
     "treelite": ("scoring/models/foreign_trees/",),

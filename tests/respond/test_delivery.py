@@ -10,6 +10,7 @@ import pytest
 from receiver import closed, hanging, receiver
 
 from scoring.respond.delivery import Http, Outcome, TextFile, deliver
+from scoring.respond.once import FOLDER, Once
 from scoring.respond.outbox import Message, Outbox
 from scoring.stores import LocalStore
 
@@ -183,3 +184,42 @@ def test_files_of_others_are_neither_counted_nor_removed(outbox, tmp_path):
         strange.write_text(text)
         assert list(outbox.trim(1, 0.001, time.time() + 1e6)) == []
     assert strange.exists()
+
+
+def test_a_message_is_held_until_its_time_and_holds_no_other(outbox):
+    early = Message("lineage", "2026-0001", '{"n": 1}', after="2999-01-01T00:00:00+00:00")
+    ripe = Message("lineage", "2026-0002", '{"n": 2}', after="2020-01-01T00:00:00+00:00")
+    odd = Message("lineage", "2026-0003", '{"n": 3}', after="soon")
+    with receiver() as there:
+        said = told([http(there.url)], [early, ripe, odd], outbox)
+    assert [json.loads(r.body)["n"] for r in there.got] == [2, 3]
+    assert (said["lineage", "2026-0001"].state, said["lineage", "2026-0001"].why) == (
+        "waits",
+        "held until 2999-01-01T00:00:00+00:00",
+    )
+    assert list(outbox.waiting("lineage")) == [early]
+
+
+def test_who_took_a_message_is_not_sent_it_again(outbox, tmp_path):
+    store = LocalStore(str(tmp_path / "w"))
+    with receiver(500) as there:
+        once = Once(http(there.url), store)
+        assert [o.state for o in told([once], [message(1)], outbox).values()] == ["waits"]
+        there.status = 200
+        for _ in range(3):
+            assert [o.state for o in told([once], [message(1)], outbox).values()] == ["delivered"]
+        assert [json.loads(r.body)["n"] for r in there.got] == [1, 1], "what failed is no delivery"
+        for n in range(2, 110):
+            once.send(message(n), 5.0)
+    assert len(list(store.list(FOLDER))) == 100, "notes are swept"
+
+
+def test_where_nothing_can_be_noted_it_is_delivered_all_the_same(outbox, tmp_path):
+    class Full(LocalStore):
+        def put(self, key, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with receiver() as there:
+        once = Once(http(there.url), Full(str(tmp_path / "f")))
+        assert [o.state for o in told([once], [message(1)], outbox).values()] == ["delivered"]
+    assert len(there.got) == 1

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 from receiver import closed, hanging, receiver
-from workload import ROOT, RUN, Quiet, job, plain_days, score_bytes
+from workload import ROOT, RUN, Quiet, fill, job, plain_days, score_bytes
 
 from scoring.errors import ConfigError, StoreError
 from scoring.jobs import telling
@@ -157,25 +157,6 @@ def test_a_teller_in_trouble(
     assert not list((workspace / "outbox").rglob("*.json"))
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MB of its own."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)], capture_output=True, check=False).returncode:
-        pytest.skip("only root can mount a small disk")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def fill(path: Path) -> None:
-    with open(path, "wb", buffering=0) as file:
-        while True:
-            file.write(b"\0" * 4096)
-
-
 def test_a_full_disk(data: Path, bundle: Path, undisturbed: bytes, small_disk: Path) -> None:
     """Neither outbox nor events can be written, and nobody listens: what is told of the run is made again by the next."""
     workspace, ballast = small_disk / "w", small_disk / "ballast"
@@ -234,7 +215,7 @@ def test_an_outbox_that_is_full_gives_up_the_oldest_and_says_so(data: Path, bund
 
 
 def test_nobody_to_tell_costs_nothing(data: Path, bundle: Path, tmp_path: Path) -> None:
-    given = job(tmp_path, data, bundle, respond__lineage__enabled=False)
+    given = job(tmp_path, data, bundle, respond__lineage__enabled=False, respond__alerts__enabled=False)
     assert telling.tell(given, run(given, "", Quiet())) is None
     assert not (tmp_path / "outbox").exists()
 

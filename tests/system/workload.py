@@ -247,3 +247,10 @@ def assert_sound(workspace: Path | str) -> None:
             assert os.path.samefile(store.path(file.path), store.path(file.staged))
         rejects = [pq.read_table(store.open_path(f.path), partitioning=None) for f in manifest.quarantine]
         assert sum(sum(t["_rows"].to_pylist()) for t in rejects) == manifest.counts["quarantined"]
+
+
+def fill(path: Path) -> None:
+    """The disk, until it takes no more. Raises: OSError."""
+    with open(path, "wb", buffering=0) as file:
+        while True:
+            file.write(b"\0" * 4096)
