@@ -17,24 +17,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from scoring.errors import ConfigError, ScoringError, bug
-from scoring.ledger.redact import is_secret
+from scoring.errors import ConfigError
 from scoring.models.manifest import plain
+from scoring.redact import holds_secret, is_secret, scrubbed
 from scoring.respond.delivery import Outcome, reason
 from scoring.respond.outbox import Outbox
 from scoring.respond.story import ASKED
 from scoring.settings import Job, Respond
 from scoring.stores import Store, open_store
-from scoring.types import Partition, RunRecord, Slice, canonical
+from scoring.types import Partition, RunRecord, canonical
 
 _CHILD = "import sys; sys.path[:] = sys.argv[1:]; from scoring.respond.teller import main; main()"
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
@@ -71,6 +70,10 @@ def refuse(settings: Respond) -> None:
         ConfigError: a library is missing, or an address, a name or a path cannot work.
     """
     lineage, metrics = settings.lineage, settings.metrics
+    for setting, name in (("lineage", lineage.token_env), ("metrics", metrics.token_env)):
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", name):
+            raise ConfigError(f"respond.{setting}.token_env is no name of an environment variable. Say in which one the token is.")
+        holds_secret(name)
     for wanted, package, setting, off in (
         (lineage.enabled, "openlineage", "lineage", "respond.lineage.enabled=false"),
         (metrics.textfile or metrics.pushgateway, "prometheus_client", "metrics", "no respond.metrics"),
@@ -111,22 +114,7 @@ def begin(store: Store, job: Job, run_id: str, lanes: int, todo: tuple[Partition
         return
     with suppress(Exception):
         Outbox(store).mark(run_id)
-        store.replace(f"runs/{run_id}/{ASKED}", canonical(_asked(store, job, lanes, todo)))
-
-
-def failures_told(score: Callable[..., RunRecord]) -> Callable[..., RunRecord]:
-    """The same run; one that began and raises is told of, as failed, before it goes on raising."""
-
-    def scored(job: Job, config: str, watcher: Any, *more: Any) -> RunRecord:
-        noted = _Noted(watcher)
-        try:
-            return score(job, config, noted, *more)
-        except Exception as error:
-            if noted.run_id:
-                tell(job, _failed(noted, error))
-            raise
-
-    return scored
+        store.replace(f"runs/{run_id}/{ASKED}", canonical(scrubbed(_asked(store, job, lanes, todo))))
 
 
 def tell(job: Job, record: RunRecord) -> Told | None:
@@ -222,32 +210,3 @@ def _asked(store: Store, job: Job, lanes: int, todo: tuple[Partition, ...]) -> d
         "files": len(files),
         "bytes": sum(file.size for file in files),
     }
-
-
-class _Noted:
-    """A watcher that remembers which run began, and when."""
-
-    def __init__(self, watcher: Any) -> None:
-        self._watcher, self.run_id, self.started = watcher, "", ""
-
-    def begin(self, run_id: str, resumed: bool, lanes: int, store: Store) -> None:
-        self.run_id, self.started = run_id, datetime.now(UTC).isoformat(timespec="seconds")
-        self._watcher.begin(run_id, resumed, lanes, store)
-
-    def planned(self, work: Slice) -> None:
-        self._watcher.planned(work)
-
-    def finished(self, receipt: Any) -> None:
-        self._watcher.finished(receipt)
-
-    def end(self, record: RunRecord) -> None:
-        self._watcher.end(record)
-
-
-def _failed(noted: _Noted, error: Exception) -> RunRecord:
-    """The record of a run that could not write one."""
-    none = {"in": 0, "scored": 0, "quarantined": 0, "suppressed": 0}
-    words = str(error) if isinstance(error, ScoringError) else bug(error)
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    empty = RunRecord(noted.run_id, "failed", none, (), {}, {}, {}, {}, {})
-    return replace(empty, started=noted.started, finished=now, message=words)

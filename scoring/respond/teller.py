@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -17,11 +18,12 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
+from scoring.errors import ScoringError
 from scoring.respond.delivery import Http, Outcome, Receiver, TextFile, deliver, reason
 from scoring.respond.outbox import Message, Outbox
 from scoring.respond.story import LAST_SUCCESS, SUCCESS, Story, tell
-from scoring.settings import Lineage, Metrics, Respond
-from scoring.stores import Store, open_store
+from scoring.settings import Lineage, Logs, Metrics, Respond
+from scoring.stores import LocalStore, Store, open_store
 from scoring.stores.names import MissingError
 
 _SPARE_S = 0.3  # to say how it ended
@@ -33,15 +35,25 @@ def main() -> None:
     """The process. Ends itself: a thread that hangs in a receiver is left behind."""
     given = json.loads(sys.stdin.readline())
     settings = respond(given["respond"])
-    with suppress(Exception):  # what was said so far is what is known
-        Teller(open_store(given["workspace"]), given["name"], settings).go(given["record"], given["until"] - _SPARE_S)
+    with suppress(Exception), tempfile.TemporaryDirectory(prefix="scoring-told-") as spare:  # what was said so far is what is known
+        store = _store(given["workspace"], spare)
+        Teller(store, given["name"], settings).go(given["record"], given["until"] - _SPARE_S)
     sys.stdout.flush()
     os._exit(0)
 
 
+def _store(workspace: str, spare: str) -> Store:
+    """The workspace; where that is the trouble, a folder that goes away with us: what can be sent now is."""
+    try:
+        return open_store(workspace)
+    except ScoringError:
+        return LocalStore(spare)
+
+
 def respond(plain: dict[str, Any]) -> Respond:
     """Settings that were checked already, from their plain form."""
-    return Respond(**plain | {"lineage": Lineage(**plain["lineage"]), "metrics": Metrics(**plain["metrics"])})
+    inner = {"lineage": Lineage(**plain["lineage"]), "metrics": Metrics(**plain["metrics"]), "logs": Logs(**plain["logs"])}
+    return Respond(**plain | inner)
 
 
 def say(outcome: Outcome) -> None:

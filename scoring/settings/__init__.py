@@ -26,7 +26,7 @@ from scoring.settings.groups import (
     Source,
     Watch,
 )
-from scoring.settings.respond import Lineage, Metrics, Respond
+from scoring.settings.respond import Lineage, Logs, Metrics, Respond
 
 __all__ = [
     "WATCHED",
@@ -42,6 +42,7 @@ __all__ = [
     "Level",
     "Limit",
     "Lineage",
+    "Logs",
     "Metrics",
     "Model",
     "Privacy",

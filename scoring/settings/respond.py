@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from scoring.settings.checking import Positive
 
@@ -27,6 +28,19 @@ class Metrics:
     token_env: str = "SCORING_PUSHGATEWAY_TOKEN"
 
 
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class Logs:
+    """What is logged while a run goes on, and where to. `scoring run -v` is `stderr_level=info`."""
+
+    file: bool = True  # runs/<id>/log.jsonl: a JSON object a line
+    level: LogLevel = "info"  # from which on the file has it
+    stderr: Literal["none", "text", "json"] = "text"
+    stderr_level: LogLevel = "warning"
+
+
 @dataclass(frozen=True)
 class Respond:
     """`name` is what the job is called elsewhere; None: as the last folder of the workspace."""
@@ -34,5 +48,6 @@ class Respond:
     name: str | None = None
     limit_s: Positive = 5.0  # for all that is told after a run; what is not delivered then waits for the next run
     report: bool = True  # write runs/<id>/report.html
+    logs: Logs = Logs()
     lineage: Lineage = Lineage()
     metrics: Metrics = Metrics()

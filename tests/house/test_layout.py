@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FLOORS = (
-    ("errors", "types"),
-    ("columns", "settings", "parts", "stores", "deferred"),
+    ("errors", "types", "redact"),
+    ("columns", "settings", "parts", "stores", "deferred", "log"),
     ("sources", "admit", "watch", "batching", "pool", "sinks", "ledger", "release"),
     ("ops",),
     ("models",),
@@ -32,6 +32,7 @@ DOORS = {  # who may import a library; a name that ends with / is a folder
     "pydantic": ("scoring/settings/checking.py",),
     "obstore": ("scoring/stores/",),
     "rich": ("scoring/respond/",),
+    "structlog": ("scoring/respond/logs.py",),
     "jinja2": ("scoring/respond/",),
     "markupsafe": ("scoring/respond/",),
     "scipy": ("scoring/watch/",),
