@@ -102,6 +102,10 @@ class Pass:
             self._account.partitions[manifest.key] = _standing(manifest.key, manifest.counts, manifest.version)
 
     def go(self, should_stop: Callable[[], str | None]) -> RunRecord:
+        with about(run_id=self._run_id):
+            return self._go(should_stop)
+
+    def _go(self, should_stop: Callable[[], str | None]) -> RunRecord:
         started = datetime.now(UTC).isoformat(timespec="seconds")
         telling.begin(self._store, self._job, self._run_id, self._prepared.lanes.count, self._prepared.todo)
         self._say_begin()

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import structlog
 
@@ -118,7 +118,8 @@ class _Waiting(logging.Handler):
         self.held = held
         self._write, self._dropped = write, 0
         self._queue: queue.Queue[logging.LogRecord] = queue.Queue(room)
-        self._closing, self._thread = threading.Event(), cast("threading.Thread | None", None)
+        self._news, self._closing = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
 
     def start(self, tick_s: float, held: bool = False) -> None:
         if self._thread is None and not held:
@@ -128,22 +129,28 @@ class _Waiting(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._queue.put_nowait(record)
+            self._news.set()
         except queue.Full:
             self._dropped += 1
 
     def close(self) -> None:
         self._closing.set()
+        self._news.set()
         if self._thread is not None:
             self._thread.join(_LAST_S)
         super().close()
 
     def _run(self, tick_s: float) -> None:
+        """What is said first is written at once, for a lane may be killed; what follows, together."""
         over = False
         while not over:
-            over = self._closing.wait(tick_s)
+            self._news.wait()
+            self._news.clear()
+            over = self._closing.is_set()
             with suppress(Exception):
                 if text := self._text():
                     self._write(text)
+            self._closing.wait(tick_s)
 
     def _text(self) -> str:
         lines = []

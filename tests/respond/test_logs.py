@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 import time
+from datetime import datetime
 
 import pytest
 from obstore.store import MemoryStore
@@ -17,6 +18,7 @@ from scoring.stores import LocalStore
 from scoring.stores.objects import ObjectStore
 
 LOG = Log("pool")
+DEFAULT = Settings()
 SECRET = "canary-log-77f1"
 
 
@@ -24,7 +26,7 @@ def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def logged(folder, say, settings=Settings(), **more):
+def logged(folder, say, settings=DEFAULT, **more):
     with Logs(settings, **more) as logs:
         say()
         logs.begin("r", LocalStore(str(folder)))
@@ -39,10 +41,11 @@ def test_a_line_is_an_object_with_what_it_is_about(tmp_path):
     (line,) = logged(tmp_path, say)
     assert list(line)[:9] == ["timestamp", "level", "event", "logger", "run_id", "partition", "slice_id", "attempt", "lane"]
     assert line["timestamp"].endswith("Z")
-    assert abs(time.time() - __import__("datetime").datetime.fromisoformat(line["timestamp"]).timestamp()) < 60
+    assert abs(time.time() - datetime.fromisoformat(line["timestamp"]).timestamp()) < 60
     assert {k: v for k, v in line.items() if k != "timestamp"} == {
-        "level": "warning", "event": "slice.failed", "logger": "scoring.pool", "run_id": "r", "partition": "date=1", "slice_id": "s",
-        "attempt": "a-1", "lane": 3, "cause": "memory", "rows": {"in": 5},
+        "level": "warning", "event": "slice.failed",
+        "logger": "scoring.pool", "run_id": "r", "partition": "date=1", "slice_id": "s", "attempt": "a-1",
+        "lane": 3, "cause": "memory", "rows": {"in": 5},
     }  # fmt: skip
 
 
@@ -106,11 +109,10 @@ def test_a_line_is_one_line_and_steers_no_terminal(tmp_path):
 
 
 def test_errors_are_told_by_class_and_without_data():
-    try:
+    with pytest.raises(ValueError, match="Alice") as raised:
         int("Alice")
-    except ValueError as error:
-        assert why(error)["error"] == "ValueError"
-        assert "Alice" not in str(why(error))
+    assert why(raised.value)["error"] == "ValueError"
+    assert "Alice" not in str(why(raised.value))
     assert why(ConfigError("x: y"))["message"] == "x: y"
 
 
