@@ -34,7 +34,7 @@ _PLAIN = re.compile(r"(?!.*\d{5})[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
 
 _named: set[str] = set()  # variables that hold secrets whatever they are called
-_known: list[Any] = [None, ()]  # when the secrets were looked up, and what they are
+_known: tuple[tuple[int, int, int] | None, tuple[str, ...]] = (None, ())  # when the secrets were looked up, and what they are
 
 
 def redact(config: str) -> str:
@@ -94,11 +94,12 @@ def variable(name: str) -> str:
 
 def _values() -> tuple[str, ...]:
     """Longest first: one secret may begin another. Looked up once a second, or when there are more variables: it costs 60 us."""
+    global _known
     made_of = (int(time.monotonic()), len(os.environ), len(_named))
     if _known[0] != made_of:
         found = {value for name, value in os.environ.items() if len(value) >= _LEAST and (_secret(name) or name in _named)}
         spelled = {way for value in found for way in (value, quote(value, safe=""), repr(value)[1:-1], *_keys(value))}
-        _known[:] = made_of, tuple(sorted(spelled, key=len, reverse=True))
+        _known = made_of, tuple(sorted(spelled, key=len, reverse=True))
     return _known[1]
 
 

@@ -112,6 +112,15 @@ def test_kernels_know_torch_and_triton_only():
         assert {found.partition(".")[0] for found in imported(path)} <= known, name(path)
 
 
+@pytest.mark.parametrize("path", [p for p in FILES if name(p).startswith("scoring/")], ids=name)
+def test_what_is_logged_is_said_where_secrets_are_taken_out(path):
+    """`scoring/log.py`; `respond/logs.py` listens, and `pool/ray.py` tells Ray to be quiet."""
+    knows = name(path) in ("scoring/log.py", "scoring/respond/logs.py", "scoring/pool/ray.py")
+    assert knows or "logging" not in imported(path), name(path)
+    calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute) and n.attr == "getLogger"]
+    assert not calls or name(path) in ("scoring/log.py", "scoring/respond/logs.py"), name(path)
+
+
 def test_every_floor_is_looked_at():
     """The rule itself can see: arrows that we know of are found, and an upward one would be."""
     assert {"scoring/jobs/run.py", "kernels/add_norm.py"} <= {name(p) for p in FILES}

@@ -263,10 +263,10 @@ class Links:
 
     def _keep(self) -> None:
         while not self._over.wait(0.02):
-            for path in self._temporary.glob("scoring-*/r/session_*/**/*"):
-                with suppress(OSError):
-                    if path.is_file() and not path.is_symlink():
-                        os.link(path, self._kept / f"{path.stat().st_ino}-{path.name}")
+            with suppress(OSError):  # folders come and go meanwhile
+                for path in self._temporary.glob("scoring-*/r/session_*/logs/**/*"):
+                    if path.is_file() and not path.is_symlink() and not (kept := self._kept / path.name).exists():
+                        os.link(path, kept)
 
 
 @pytest.mark.slow
