@@ -31,7 +31,9 @@ def witnessed(score: Callable[..., RunRecord], logs: Logs | None = None) -> Call
         noted = _Noted(watcher, logs)
         try:
             record = score(job, config, noted, *more)
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # a panic of Polars is no Exception
             _fail(job, noted, error)
             raise
         with about(run_id=record.run_id):
@@ -48,7 +50,7 @@ def witnessed(score: Callable[..., RunRecord], logs: Logs | None = None) -> Call
     return scored
 
 
-def _fail(job: Job, noted: _Noted, error: Exception) -> None:
+def _fail(job: Job, noted: _Noted, error: BaseException) -> None:
     """What is said and told must not hide why the run failed."""
     with suppress(Exception):
         facts = why(error)
