@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from receiver import closed, hanging, receiver
 from spine_data import write_data, write_model
 
-from scoring.jobs import live, telling
+from scoring.jobs import live, telling, witness
 from scoring.jobs.reporting import Page
 from scoring.jobs.run import run
 from scoring.respond.progress import ProgressWatcher
@@ -136,7 +136,7 @@ def job(workspace: Path, data: Path, bundle: Path, url: str | None, limit_s: flo
 def once(given: Job) -> Took:
     began = time.monotonic()
     with Times() as watcher:
-        record = telling.failures_told(run)(given, "", watcher)
+        record = witness.witnessed(run)(given, "", watcher)
     assert record.status.startswith("published"), record
     page, told = Page(given, record), telling.tell(given, record)
     lines = [page.line("scoring"), told.line() if told else ""]

@@ -13,7 +13,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from importlib import import_module
 from types import FrameType
@@ -32,9 +32,10 @@ from omegaconf.errors import OmegaConfBaseException
 from scoring.deferred import put_off_pandas
 from scoring.errors import ConfigError, ScoringError, UsageError, bug
 from scoring.jobs.arguments import Said, flags, safe_folder, words
+from scoring.redact import scrub
 from scoring.respond.manual import clean, manual, paths, program, usage
 from scoring.respond.verbs import VERBS, named
-from scoring.settings import Job, build
+from scoring.settings import Job, Logs, build
 from scoring.types import RunRecord
 
 Pass = Callable[..., RunRecord]  # (job, config, watcher, why to stop)
@@ -51,15 +52,17 @@ def run(overrides: list[str]) -> RunRecord:
     Raises:
         ScoringError: as the command would exit with its code.
     """
-    from scoring.jobs import telling
+    from scoring.jobs import telling, witness
     from scoring.jobs.run import run as score
+    from scoring.respond.logs import Logs
     from scoring.respond.progress import ProgressWatcher
 
     job, config = settings(overrides, None)
     telling.refuse(job.respond)
-    with ProgressWatcher(None) as watcher:
-        record = telling.failures_told(score, ["run", *overrides])(job, config, watcher)
-    telling.tell(job, record, ["run", *overrides])
+    with Logs(job.respond.logs) as logs, ProgressWatcher(None) as watcher:
+        said = ["run", *overrides]
+        record = witness.witnessed(score, said, logs)(job, config, watcher)
+        witness.tell(job, record, said)
     return record
 
 
@@ -124,7 +127,7 @@ def _guarded(arguments: list[str]) -> int:
             raise
         with tempfile.NamedTemporaryFile("w", prefix="scoring-error-", suffix=".log", delete=False) as log:
             places = traceback.format_tb(error.__traceback__)  # where, not with which values
-            log.writelines(["Traceback (most recent call last):\n", *places, f"{bug(error)}\n"])
+            log.writelines(["Traceback (most recent call last):\n", *places, f"{scrub(bug(error))}\n"])
         _say(f"scoring: internal error: {clean(bug(error))}. Details: {log.name}")
         return 70
 
@@ -147,7 +150,7 @@ def _command(arguments: list[str]) -> int:
 
 
 def _job(verb: str, rest: list[str]) -> int:
-    """run, plan and requeue: Hydra overrides, --cfg job, --multirun, --config-dir, --json."""
+    """run, plan and requeue: Hydra overrides, --cfg job, --multirun, --config-dir, --json, --verbose."""
     said = flags(rest, VERBS[verb].words)
     return _sweep(verb, said) if said.flags & {"-m", "--multirun"} else _one(verb, said.words, said)
 
@@ -173,6 +176,8 @@ def _one(verb: str, overrides: Sequence[str], said: Said) -> int:
         _print(OmegaConf.to_yaml(composed(overrides, folder), resolve=False).rstrip("\n"))
         return 0
     job, config = settings(overrides, folder)
+    if said.flags & {"-v", "--verbose"}:
+        job = replace(job, respond=replace(job.respond, logs=verbose(job.respond.logs)))
     if verb == "plan":
         from scoring.jobs import plan
 
@@ -196,21 +201,23 @@ def _requeue(said: Said) -> Pass:
 
 
 def _run(score: Pass, job: Job, config: str, again: Sequence[str], as_json: bool) -> int:
-    from scoring.jobs import telling
+    from scoring.jobs import telling, witness
     from scoring.jobs.reporting import Page
     from scoring.respond import summary
+    from scoring.respond.logs import Logs
     from scoring.respond.progress import ProgressWatcher
 
     telling.refuse(job.respond)
-    stop = _Signals()
-    with ProgressWatcher(sys.stderr) as watcher:
-        record = telling.failures_told(score, again)(job, config, watcher, stop.why)
-    called = program(sys.argv[0])
-    _print(record.to_json() if as_json else summary.render(record, job.workspace, called))
-    page, told = Page(job, record), telling.tell(job, record, again)
-    for line in (page.line(called), told.line() if told else ""):
-        if line:
-            (_say if as_json else _print)(line)
+    stop, called, only_json = _Signals(), program(sys.argv[0]), job.respond.logs.stderr == "json"
+    watcher = ProgressWatcher(None if only_json else sys.stderr)
+    with Logs(job.respond.logs, _say if only_json else watcher.say, colours=sys.stderr.isatty()) as logs:
+        with watcher:
+            record = witness.witnessed(score, again, logs)(job, config, watcher, stop.why)
+        _print(record.to_json() if as_json else summary.render(record, job.workspace, called))
+        page, told = Page(job, record), witness.tell(job, record, again)
+        for line in (page.line(called), told.line() if told else ""):
+            if line:
+                (_say if as_json else _print)(line)
     if record.status in ("paused", "failed"):
         _say(f"State is kept. To go on: {called} {' '.join(shlex.quote(word) for word in again)}")
     if stop.number is not None and record.status == "paused":
@@ -225,6 +232,12 @@ def _plain(verb: str, rest: list[str]) -> int:
     found, code = module.command(given)
     _report(found, module.render, "json" in given.switches)
     return int(code)
+
+
+def verbose(said: Logs) -> Logs:
+    """What -v asks for."""
+    wanted = "debug" if said.stderr_level == "debug" else "info"
+    return replace(said, stderr="text" if said.stderr == "none" else said.stderr, stderr_level=wanted)  # type: ignore[arg-type]
 
 
 class _Signals:
@@ -308,12 +321,12 @@ def _hydra_apart() -> Iterator[None]:
 def _print(text: str) -> None:
     """For stdout. Whoever reads it may have had enough (`| head`): that changes no exit code."""
     with suppress(BrokenPipeError):
-        print(text, flush=True)
+        print(scrub(text), flush=True)
 
 
 def _say(text: str) -> None:
     with suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
+        print(scrub(text), file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

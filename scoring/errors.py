@@ -49,6 +49,12 @@ def bug(error: BaseException) -> str:
     return f"{type(error).__name__}: {told(error)}{where}"
 
 
+def unseen(error: BaseException) -> str:
+    """An error of code that had rows in hand: its type and its place, nothing of what it says. No rule tells a name from a word."""
+    places = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__}{f' in {Path(places[-1].filename).name}:{places[-1].lineno}' if places else ''}"
+
+
 class ScoringError(Exception):
     """The run cannot go on as asked. Subclasses carry the process exit code."""
 

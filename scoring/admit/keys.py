@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from scoring.errors import ConfigError
+from scoring.redact import holds_secret, variable
 from scoring.settings import Privacy
 
 LEAST_BYTES = 32  # as long as the digest: RFC 2104, section 3
@@ -47,10 +48,11 @@ def key_ring(privacy: Privacy, environment: Mapping[str, str] = os.environ) -> K
     Raises:
         ConfigError: no such variable, or a key that is no hex or base64, or too short. There is no key to fall back to.
     """
-    name, current = privacy.key_env, privacy.key_id
+    name, current = variable(privacy.key_env), privacy.key_id
+    holds_secret(privacy.key_env)
     if not _ID.fullmatch(current):
         raise ConfigError(f"contract.privacy.key_id: {current!r} is no id. Use up to 32 letters, digits, '_', '.', '-'.")
-    text = environment.get(name, "").strip()
+    text = environment.get(privacy.key_env, "").strip()
     if not text:
         raise ConfigError(
             f"The environment variable {name} is not set; contract.privacy needs a key in it: {LEAST_BYTES} random bytes or more, "

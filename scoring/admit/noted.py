@@ -12,6 +12,7 @@ from scoring.admit.contracts import time_column
 from scoring.admit.mix import Mix, compared
 from scoring.admit.row_keys import Keys, Newest
 from scoring.admit.rules import Admitted, Rules, widened
+from scoring.redact import are_plain
 from scoring.settings import Contract
 from scoring.types import Findings
 
@@ -40,7 +41,8 @@ class Noted:
         self._newest.add(admitted.good)
         self._mix.add(batch, positions, admitted.bad, admitted.reasons)
         self._warned.update(admitted.warned)
-        for kind, names in (("extra", ignored), ("widened", widened(batch.schema, rules))):
+        extra = ignored if are_plain(ignored) else ("(names that may be data)",)
+        for kind, names in (("extra", extra), ("widened", widened(batch.schema, rules))):
             if names:
                 self._columns.setdefault(kind, set()).update(names)
 

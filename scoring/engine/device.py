@@ -14,6 +14,7 @@ import torch
 
 from scoring import ops
 from scoring.engine.faults import DeviceLostError, Faults, StickyDeviceError
+from scoring.errors import told, unseen
 from scoring.models import Encoded, Model
 from scoring.settings import Hardware
 from scoring.types import Route
@@ -44,6 +45,12 @@ def fate(error: BaseException) -> Fate:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "disk"
     return "row"
+
+
+def told_of(error: BaseException) -> str:
+    """What may be told of an error of the device. A model may put a row into its own: of those, type and place alone."""
+    ours = isinstance(error, (torch.OutOfMemoryError, torch.AcceleratorError, StickyDeviceError, DeviceLostError))
+    return f"{type(error).__name__}: {told(error)}" if ours or ops.kernel_failed(error) else unseen(error)
 
 
 class Device:

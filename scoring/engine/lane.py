@@ -27,8 +27,9 @@ from scoring.engine.device import Device, open_device
 from scoring.engine.faults import Faults
 from scoring.engine.pipeline import Pipeline
 from scoring.engine.scorer import LaneError, Scorer
-from scoring.errors import InputChangedError, StoreError, bug
+from scoring.errors import InputChangedError, StoreError, unseen
 from scoring.ledger.suppressed import pinned
+from scoring.log import Log, about
 from scoring.models.load import load
 from scoring.parts import part
 from scoring.settings import Column, Job
@@ -38,6 +39,8 @@ from scoring.types import BadFile, Failure, FailureKind, File, Fragment, Receipt
 from scoring.watch.baseline import Baseline, fitted
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+_log = Log("engine")
 
 
 @dataclass(frozen=True)
@@ -90,10 +93,16 @@ class EngineLane:
         side_by_side = spec.cpus == 1 or (self._model.reentrant and spec.cpus <= job.engine.in_flight)
         self._in_turn = self._scorer.device.route == "cpu" and side_by_side
         self._room = threading.BoundedSemaphore(spec.cpus if self._in_turn else job.engine.in_flight)
+        _log.info("lane.open", **self.describe(), cores=spec.cpus, model=self._model.name, version=self._model.version)
 
     def process(self, work: Slice, attempt: str) -> Receipt | Failure:
         """Score one slice and stage the result; idempotent: a slice that is staged already is not scored again."""
         self._faults.next_slice()
+        with about(run_id=self._run_id, partition=work.partition, slice_id=work.id, attempt=attempt):
+            return self._answer(work, attempt)
+
+    def _answer(self, work: Slice, attempt: str) -> Receipt | Failure:
+        """What foreign code says while it has rows in hand may be a row: of such an error, only class and place are told."""
         try:
             return find(self._store, self._run_id, work.id) or self._score(work, attempt)
         except LaneError as error:
@@ -103,12 +112,12 @@ class EngineLane:
         except StoreError as error:
             return self._failure(work, attempt, "store", str(error))
         except MemoryError as error:
-            return self._failure(work, attempt, "memory", f"host memory: {error}")
+            return self._failure(work, attempt, "memory", f"host memory: {unseen(error)}")
         except OSError as error:
             kind: FailureKind = "disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "store"
-            return self._failure(work, attempt, kind, str(error))
+            return self._failure(work, attempt, kind, _of_system(error))
         except Exception as error:
-            return self._failure(work, attempt, "bug", bug(error))
+            return self._failure(work, attempt, "bug", unseen(error))
 
     def describe(self) -> dict[str, str]:
         device = self._scorer.device
@@ -130,6 +139,9 @@ class EngineLane:
                 receipt = one.run(fragments, lost, work.absent, self._faults)
             except Broken as found:
                 smaller = self._pieces(found)
+                _log.warning(
+                    "fragment.broken", file=found.fragment.path, stage=found.stage, message=found.reason, pieces=len(smaller)
+                )
                 lost = (
                     lost if smaller else (*lost, BadFile(found.fragment.path, found.stage, found.reason, found.fragment.rows or 0))
                 )
@@ -190,6 +202,13 @@ class EngineLane:
     @staticmethod
     def _failure(work: Slice, attempt: str, kind: FailureKind, message: str, usable: bool = True) -> Failure:
         return Failure(work.id, attempt, kind, " ".join(message.split())[:500], usable)
+
+
+def _of_system(error: OSError) -> str:
+    """What the system said; nothing of what code may have made of it."""
+    if error.errno is None:
+        return unseen(error)
+    return f"{os.strerror(error.errno)}{f': {error.filename}' if isinstance(error.filename, str) else ''}"
 
 
 def _keep_memory() -> None:

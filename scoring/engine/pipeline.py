@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 
@@ -42,7 +43,9 @@ class Pipeline:
         jobs = [(source[0], partial(self._pump, source[0], iter(source[1]), queues[0]))]
         for n, (name, work) in enumerate(stages[:-1]):
             jobs.append((name, partial(self._pump, name, self._apply(queues[n], work), queues[n + 1])))
-        threads = [threading.Thread(target=self._guard, args=(job,), name=name, daemon=True) for name, job in jobs]
+        threads = [  # with what the caller is about, for what they may log
+            threading.Thread(target=copy_context().run, args=(self._guard, job), name=name, daemon=True) for name, job in jobs
+        ]
         for thread in threads:
             thread.start()
         name, work = stages[-1]

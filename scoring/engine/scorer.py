@@ -20,7 +20,7 @@ import numpy as np
 from scoring import columns, ops
 from scoring.batching.bisection import Bisection
 from scoring.batching.budget import Budget
-from scoring.engine.device import Device, fate
+from scoring.engine.device import Device, fate, told_of
 from scoring.models import Encoded
 from scoring.settings import Fallback
 from scoring.types import FailureKind, Output, Route
@@ -127,7 +127,7 @@ class Scorer:
         return False
 
     def _fell(self, error: Exception, batch: Encoded, start: int, answers: _Answers) -> bool:
-        what, message = fate(error), f"{type(error).__name__}: {error}"
+        what, message = fate(error), told_of(error)
         if what == "sticky":
             raise LaneError("device-sticky", message, usable=False) from error
         if what == "lost":
@@ -181,10 +181,10 @@ class Scorer:
         try:
             out = device.forward(batch.narrow(first, count))
         except Exception as error:
-            what, message = fate(error), f"{type(error).__name__}: {error}"
+            what = fate(error)
             if what in ("sticky", "lost"):
-                raise LaneError("device-sticky" if what == "sticky" else "device-lost", message, usable=False) from error
-            return message
+                raise LaneError("device-sticky" if what == "sticky" else "device-lost", told_of(error), usable=False) from error
+            return f"{type(error).__name__}: {error}"  # for the quarantine, where the row stands as well; nobody else is told
         answers.keep(out, start + first, device.route)
         return None
 

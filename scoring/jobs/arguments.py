@@ -44,10 +44,10 @@ def flags(rest: list[str], own: tuple[str, ...] = ()) -> Said:
             said.add("--cfg")
             if (value or next(pending, "")) != "job":
                 raise UsageError("--cfg shows one thing: --cfg job.")
-        elif word in ("--json", "-m", "--multirun"):
+        elif word in ("--json", "-m", "--multirun", "-v", "--verbose"):
             said.add(word)
         elif word.startswith("-"):
-            raise UsageError(f"{word} is not an option. Options: --json, --cfg job, --multirun, --config-dir=…, --help.")
+            raise UsageError(f"{word} is not an option. Options: --json, --verbose, --cfg job, --multirun, --config-dir=…, --help.")
         else:
             words.append(word)
     return Said(frozenset(said), words, config_dir, mine)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from scoring.models.manifest import plain
+from scoring.redact import scrubbed
 from scoring.respond.outbox import Outbox
 from scoring.respond.story import ASKED
 from scoring.settings import Job, Respond
@@ -40,7 +41,7 @@ def keep(
     with suppress(Exception):
         Outbox(store).mark(run_id)
         said = {"started": started, "model": dict(model), "lanes": lanes, "nominal": _nominal([p.key for p in todo])}
-        store.replace(f"runs/{run_id}/{ASKED}", canonical(said | _source(store, job, todo)))
+        store.replace(f"runs/{run_id}/{ASKED}", canonical(scrubbed(said | _source(store, job, todo))))
 
 
 def started(store: Store, run_id: str) -> str:

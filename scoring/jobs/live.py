@@ -15,7 +15,6 @@ import sys
 import threading
 from contextlib import suppress
 from dataclasses import asdict
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,10 +30,10 @@ _LAST_S = 1.0  # for the kernel to end it
 
 
 class Live:
-    """Stands before the watcher of a run; knows which run began, and when. A context manager: leaving it ends the telling."""
+    """Stands before the watcher of a run; knows which run began. A context manager: leaving it ends the telling."""
 
     def __init__(self, job: Job, watcher: Any) -> None:
-        self._job, self._watcher, self.run_id, self.started = job, watcher, "", ""
+        self._job, self._watcher, self._run_id = job, watcher, ""
         self._lock, self._over = threading.Lock(), False
         self._soon: threading.Timer | None = None
         self._process: subprocess.Popen[str] | None = None
@@ -51,8 +50,7 @@ class Live:
             _end(self._process)
 
     def begin(self, run_id: str, resumed: bool, lanes: int, store: Store) -> None:
-        self.run_id = run_id
-        self.started = asked.started(store, run_id) or datetime.now(UTC).isoformat(timespec="seconds")
+        self._run_id = run_id
         lineage, metrics = self._job.respond.lineage, self._job.respond.metrics
         if (lineage.enabled and lineage.url) or metrics.textfile:
             self._soon = threading.Timer(_SOON_S, self._start)
@@ -73,7 +71,7 @@ class Live:
         given = {
             "workspace": self._job.workspace,
             "name": asked.name(self._job),
-            "run_id": self.run_id,
+            "run_id": self._run_id,
             "respond": asdict(self._job.respond),
         }
         quiet: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

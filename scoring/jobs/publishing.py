@@ -18,6 +18,7 @@ from scoring.jobs.recovery import announce, say_held
 from scoring.jobs.watching import Watching, show
 from scoring.ledger.account import Account, rows, total
 from scoring.ledger.chain import Ledger
+from scoring.log import Log
 from scoring.release.contract import contract_checks, together
 from scoring.release.costs import Costs
 from scoring.release.gate import checks, decide, fallback_rows, under
@@ -28,6 +29,8 @@ from scoring.sinks.keys import duplicates
 from scoring.sinks.publish import Identity, current, publish
 from scoring.stores import Store
 from scoring.types import Check, Counts, Partition, PartitionRecord, Receipt, Slice
+
+_log = Log("jobs")
 
 
 @dataclass
@@ -115,7 +118,8 @@ class Publishing:
 
     def _publish(self, waiting: Waiting) -> None:
         receipts = [waiting.receipts[slice_id] for slice_id in waiting.slices]
-        self.account.partitions[waiting.partition.key] = self._release(waiting, receipts)
+        self.account.partitions[waiting.partition.key] = record = self._release(waiting, receipts)
+        _say(record)
         with self._lock:
             del self._open[waiting.partition.key]
 
@@ -169,3 +173,10 @@ class Publishing:
             replaces=standing.version if standing else 0,
         )
         say_held(self._store, self._ledger, hold(self._store, held))
+
+
+def _say(record: PartitionRecord) -> None:
+    broken = [f"{c.name} {c.actual}, expected {c.expected}" for c in record.checks if c.status in ("warn", "fail")]
+    said = {"partition": record.key, "status": record.status, "version": record.version or None, "rows": record.rows}
+    say = _log.warning if record.status == "held" else _log.info
+    say(f"partition.{record.status}", **said, checks=broken or None)

@@ -28,7 +28,8 @@ from scoring.ledger import runs
 from scoring.ledger.account import Account
 from scoring.ledger.chain import Ledger
 from scoring.ledger.suppressed import pin
-from scoring.pool import LanePool
+from scoring.log import Log, about
+from scoring.pool import LaneFactory, LanePool
 from scoring.pool.dispatcher import Dispatcher, Outcome
 from scoring.pool.drive import drive
 from scoring.settings import Job
@@ -38,6 +39,8 @@ from scoring.sinks.staged import find, finished
 from scoring.sources import slices
 from scoring.stores import Store, open_store, probe
 from scoring.types import PartitionRecord, Receipt, RunRecord, Slice, Status
+
+_log = Log("jobs")
 
 
 class Watcher(Protocol):
@@ -102,6 +105,11 @@ class Pass:
             self._account.partitions[manifest.key] = _standing(manifest.key, manifest.counts, manifest.version)
 
     def go(self, should_stop: Callable[[], str | None]) -> RunRecord:
+        with about(run_id=self._run_id):
+            return self._go(should_stop)
+
+    def _go(self, should_stop: Callable[[], str | None]) -> RunRecord:
+        self._say_begin()
         pool = _pool(self._job, self._prepared, self._run_id, pin(self._store, self._run_id, self._prepared.suppressed.names))
         self._began = time.monotonic()
         given = (self._dispatcher(), pool, self._slices(), self._find, self._finished, should_stop)
@@ -114,6 +122,14 @@ class Pass:
         self._watcher.end(record)
         return record
 
+    def _say_begin(self) -> None:
+        prepared, made_by = self._prepared, self._prepared.identity.model
+        partitions = {"todo": len(prepared.todo), "standing": len(prepared.standing)}
+        staged = {"lanes": prepared.lanes.count, "kind": prepared.lanes.kind, "staged": len(self._staged)}
+        _log.info(
+            "run.begin", workspace=self._store.root, source=self._job.source.path, model=made_by, partitions=partitions, **staged
+        )
+
     def _dispatcher(self) -> Dispatcher:
         engine, lanes = self._job.engine, self._prepared.lanes
         rng = Random()
@@ -122,13 +138,19 @@ class Pass:
 
     def _slices(self) -> Iterator[Slice]:
         """Planned in the planner's thread. Slices that are staged already are handed out too: a lane answers for them at once."""
+        count = rows = 0
         for partition in self._prepared.todo:
             self._publishing.begin(partition)
             for work in slices.plan(partition, self._job.source):
+                count, rows = count + 1, rows + work.rows
+                if work.fault:
+                    _log.warning("file.fault", partition=partition.key, file=work.fragments[0].path, message=work.fault)
                 self._publishing.plan(work)
                 self._watcher.planned(work)
                 yield work
             self._publishing.planned(partition)
+        with about(run_id=self._run_id):  # the planner has a thread of its own
+            _log.info("run.planned", slices=count, rows=rows)
 
     def _find(self, work: Slice) -> Receipt | None:
         return find(self._store, self._run_id, work.id)
@@ -208,13 +230,15 @@ def _attempt_name(run: str, n: int) -> str:
 def _pool(job: Job, prepared: Prepared, run_id: str, pinned: str) -> LanePool:
     lanes = prepared.lanes
     spec = lane.LaneSpec(job, run_id, lanes.cpus, prepared.baseline, pinned, prepared.suppressed.erased)
-    factory = partial(lane.build, spec)
+    factory: LaneFactory = partial(lane.build, spec)
     if job.engine.kind == "inline":
         from scoring.pool.inline import InlinePool
 
         return InlinePool(factory, job.engine.in_flight)
     from scoring.pool.ray import RayPool, Share
+    from scoring.respond.logs import Logged
 
+    factory = Logged.of(factory, job.respond.logs, job.workspace, run_id)
     shares = {"gpu": Share(lanes.cpus, lanes.gpus), "cpu": Share(lanes.cpus, 0)}
     given = (factory, shares, job.engine.in_flight, job.engine.address)
     return RayPool(*given, metrics_port=job.engine.metrics_port, pipeline=asked.name(job))  # type: ignore[arg-type]

@@ -17,17 +17,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from scoring.errors import ConfigError, ScoringError, bug
+from scoring.errors import ConfigError
 from scoring.jobs import alerting, asked
-from scoring.jobs.live import Live
-from scoring.ledger.redact import redacted
+from scoring.redact import holds_secret, redacted
 from scoring.respond import addresses
 from scoring.respond.delivery import Outcome, reason
 from scoring.settings import Job, Respond
@@ -71,6 +69,10 @@ def refuse(settings: Respond) -> None:
         ConfigError: a library is missing, or an address, a name or a path cannot work.
     """
     lineage, metrics = settings.lineage, settings.metrics
+    for setting, name in (("lineage", lineage.token_env), ("metrics", metrics.token_env)):
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", name):
+            raise ConfigError(f"respond.{setting}.token_env is no name of an environment variable. Say in which one the token is.")
+        holds_secret(name)
     for wanted, package, setting, off in (
         (lineage.enabled, "openlineage", "lineage", "respond.lineage.enabled=false"),
         (metrics.textfile or metrics.pushgateway, "prometheus_client", "metrics", "no respond.metrics"),
@@ -92,24 +94,6 @@ def refuse(settings: Respond) -> None:
     alerting.refuse(settings)
 
 
-def failures_told(score: Callable[..., RunRecord], said: Sequence[str] = ()) -> Callable[..., RunRecord]:
-    """The same run, told of while it goes on; one that began and raises is told of, as failed, before it goes on raising. `said`: as
-    in `tell`.
-    """
-
-    def scored(job: Job, config: str, watcher: Any, *more: Any) -> RunRecord:
-        live = Live(job, watcher)
-        try:
-            with live:
-                return score(job, config, live, *more)
-        except Exception as error:
-            if live.run_id:
-                tell(job, _failed(live, error), said)
-            raise
-
-    return scored
-
-
 def tell(job: Job, record: RunRecord, said: Sequence[str] = ()) -> Told | None:
     """Everybody; None where nobody is to be told. `said` is the command line, "run" and its words. Raises nothing."""
     if not asked.wanted(job.respond):
@@ -121,7 +105,7 @@ def tell(job: Job, record: RunRecord, said: Sequence[str] = ()) -> Told | None:
             "name": asked.name(job),
             "respond": asdict(job.respond),
             "record": asdict(record),
-            "said": redacted(said, os.environ),
+            "said": redacted(said),
             "folder": os.getcwd(),
             "until": began + job.respond.limit_s,
         }
@@ -178,12 +162,3 @@ def _keep(workspace: str, told: Told) -> None:
     thread = threading.Thread(target=keep, name="told", daemon=True)
     thread.start()
     thread.join(_LAST_S)
-
-
-def _failed(live: Live, error: Exception) -> RunRecord:
-    """The record of a run that could not write one."""
-    none = {"in": 0, "scored": 0, "quarantined": 0, "suppressed": 0}
-    words = str(error) if isinstance(error, ScoringError) else bug(error)
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    empty = RunRecord(live.run_id, "failed", none, (), {}, {}, {}, {}, {})
-    return replace(empty, started=live.started, finished=now, message=words)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from scoring.redact import scrub
 from scoring.types import Absence, BadFile, Counts, PartitionRecord, Receipt, RunRecord, Status
 
 
@@ -53,6 +54,7 @@ class Account:
 
     def record(self, run_id: str, status: Status, wall_s: float, **facts: object) -> RunRecord:
         """The record of the run; `facts` are further RunRecord fields. Rates are rows in per second of wall time."""
+        facts["message"] = scrub(str(facts.get("message", "")))
         return RunRecord(
             run_id=run_id,
             status=status,
@@ -69,7 +71,7 @@ class Account:
             warned=dict(self.warned),
             work=dict(self.work),
             bad_files=tuple(sorted(self.bad_files, key=lambda b: (b.path, b.stage))),
-            notes=(*self._absences(), *(f"{note} ({n}x)" if n > 1 else note for note, n in self.notes.items())),
+            notes=(*self._absences(), *(scrub(f"{note} ({n}x)" if n > 1 else note) for note, n in self.notes.items())),
             **facts,  # type: ignore[arg-type]
         )
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scoring.errors import ChangedError, ConfigError, StoreError
-from scoring.ledger.redact import redact
+from scoring.redact import redact
 from scoring.stores import Store
 from scoring.types import RunRecord, canonical
 
@@ -26,7 +26,7 @@ def start(
     Raises:
         ConfigError: the id cannot be a name. ChangedError: the id belongs to a run that scores something else.
     """
-    if run_id is not None and not _NAME.fullmatch(run_id):
+    if run_id is not None and not name_of(run_id):
         raise ConfigError(
             f"run_id: {run_id!r} is no name. Use up to 64 letters, digits, '_', '.', '-', the first a letter or digit."
         )
@@ -39,6 +39,11 @@ def start(
     if _read(store, _key(chosen))["fingerprint"] != fingerprint:
         raise ChangedError(f"run_id {chosen} belongs to a run with another model, contract or source. Choose another run_id.")
     return chosen, True
+
+
+def name_of(run_id: str | None) -> str:
+    """The id, if it can name a folder; "" otherwise."""
+    return run_id if run_id and _NAME.fullmatch(run_id) else ""
 
 
 def record(store: Store, run_id: str) -> dict[str, Any] | None:

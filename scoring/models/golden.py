@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import torch
 
 from scoring import columns
-from scoring.errors import ModelError
+from scoring.errors import ModelError, told, unseen
 from scoring.models import Encoded, Model
 from scoring.models.bundle import EXPECTED, input_schema
 from scoring.types import Output
@@ -33,9 +33,8 @@ def check_golden(model: Model, golden: pa.Table) -> None:
         found = scores(model, golden.select(list(model.inputs)))
     except (ModelError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError):
         raise
-    except Exception as error:  # a user's module may raise anything
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"Bundle {model.name} raised on its golden rows: {type(error).__name__}: {reason}.") from error
+    except Exception as error:  # a user's module may raise anything, and golden rows were people's once
+        raise ModelError(f"Bundle {model.name} raised on its golden rows: {unseen(error)}.") from error
     expected = np.column_stack([_numbers(golden.column(EXPECTED + o.name), o.width) for o in model.outputs]).astype(np.float64)
     with np.errstate(invalid="ignore"):
         off = np.abs(found - expected) / np.maximum(1.0, np.abs(expected))
@@ -63,7 +62,7 @@ def score_table(model: Model, table: pa.Table) -> pa.Table:
     try:
         typed = table.select(schema.names).cast(schema)
     except pa.ArrowException as error:
-        raise ModelError(f"Input columns do not have the declared types: {error}.") from None
+        raise ModelError(f"Input columns do not have the declared types: {told(error)}.") from None
     return pa.Table.from_arrays(columns.arrays(model.outputs, scores(model, typed)), schema=columns.schema(model.outputs))
 
 

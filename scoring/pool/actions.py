@@ -54,9 +54,10 @@ class GiveUp:
 
 @dataclass(frozen=True)
 class Note:
-    """A decision that a person may want to read about."""
+    """A decision that a person may want to read about; `event` is its name in the log."""
 
     text: str
+    event: str
 
 
 Action = StartLane | KillLane | Send | Look | Finished | GiveUp | Note

@@ -24,8 +24,8 @@ class Agenda:
     def do(self, action: Action) -> None:
         self._actions.append(action)
 
-    def note(self, text: str) -> None:
-        self._actions.append(Note(text[:500]))
+    def note(self, event: str, text: str) -> None:
+        self._actions.append(Note(text[:500], event))
 
     def at(self, due: float, what: Callable[..., None], *given: Any) -> None:
         """Call `what(*given, now)` once `due` has come. Nothing is ever taken off: what is out of date does nothing."""

@@ -213,7 +213,7 @@ class Dispatcher:
         """Of what was aboard, only the oldest may be to blame; the others go back uncharged, and all are tried alone."""
         self._roster.remove(lane.number)
         self._agenda.do(KillLane(lane.number))  # also if it is said to be dead: nobody knows
-        self._agenda.note(f"Lane {lane.number} ({lane.place.kind}) is gone: {message}")
+        self._agenda.note("lane.lost", f"Lane {lane.number} ({lane.place.kind}) is gone: {message}")
         for place, item in enumerate(lane.aboard.values()):
             item.suspect = item.suspect or (cause != "device-lost" and item.state == "aboard")
             self._trouble(item, cause, message, charged=blame and place == 0)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from scoring.errors import StoreError, TemporaryError
 from scoring.pool import LanePool, Ready
-from scoring.pool.actions import Action, Finished, GiveUp, KillLane, Look, Note, Outcome, Send, StartLane
+from scoring.pool.actions import Action, Finished, KillLane, Look, Outcome, Send, StartLane
 from scoring.pool.dispatcher import Dispatcher
 from scoring.pool.feed import Feed
+from scoring.pool.journal import Journal
 from scoring.types import Receipt, Slice
 
 _TICK_S = 0.2  # how long to wait for news at most: signals are looked at this often
@@ -20,8 +20,6 @@ _BACKLOG = 1_000  # slices waiting in the dispatcher before the planner rests
 
 Find = Callable[[Slice], Receipt | None]
 OnFinished = Callable[[Slice, Receipt], None]
-
-_log = logging.getLogger(__name__)
 
 
 class Planned(Protocol):
@@ -71,7 +69,7 @@ def attend(
     tick_s: float = _TICK_S,
 ) -> Outcome:
     """The loop itself, in one thread: plan, decide, act, wait."""
-    planned_all = False
+    planned_all, journal = False, Journal()
     while True:
         if not planned_all:
             planned_all = _plan(dispatcher, feed)
@@ -79,12 +77,14 @@ def attend(
             dispatcher.stop(clock(), why if isinstance(why, str) else "asked to stop")
         actions = dispatcher.poll(clock())
         for action in actions:
+            journal.acted(action)
             _perform(action, dispatcher, pool, find, on_finished, clock)
         on_turn()
         if dispatcher.outcome is not None:
             return dispatcher.outcome
         looked = any(isinstance(action, Look) for action in actions)
         for event in pool.wait(0.0 if looked else _patience(dispatcher, clock(), tick_s, planned_all)):
+            journal.happened(event)
             if isinstance(event, Ready):
                 on_ready()
             dispatcher.happened(event, clock())
@@ -125,11 +125,6 @@ def _perform(
             pool.start(lane, kind)
         case KillLane(lane):
             pool.kill(lane)
-        case GiveUp(work, cause, message, attempts):
-            said = "slice %s of %s is given up after %d attempts (%s): %s"
-            _log.warning(said, work.id[:8], work.partition, attempts, cause, message)
-        case Note(text):
-            _log.warning("%s", text)
 
 
 def _look(dispatcher: Dispatcher, work: Slice, find: Find, clock: Callable[[], float]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 
+from scoring.log import about
 from scoring.pool import Event, Lane, LaneFactory, LaneKind, Ready, Replied, StartFailed
 from scoring.pool.opening import NotOpened, facts, open_lane, process
 from scoring.types import Slice
@@ -28,7 +29,8 @@ class InlinePool:
 
     def start(self, lane: int, kind: LaneKind) -> None:
         """Builds the lane here and now: the one step of this pool that waits."""
-        built = open_lane(self._factory, kind)
+        with about(lane=lane):
+            built = open_lane(self._factory, kind)
         if isinstance(built, NotOpened):
             self._events.put(StartFailed(lane, built.message, built.permanent, built.kind))
             return
@@ -65,6 +67,7 @@ class InlinePool:
             self.kill(lane)
 
     def _work(self, number: int, lane: Lane, calls: _Calls) -> None:
-        while (call := calls.get()) is not None:
-            if number in self._calls:  # else killed: what was queued is not begun
-                self._events.put(Replied(number, call[1], process(lane, *call)))
+        with about(lane=number):
+            while (call := calls.get()) is not None:
+                if number in self._calls:  # else killed: what was queued is not begun
+                    self._events.put(Replied(number, call[1], process(lane, *call)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from scoring.deferred import put_off_pandas
-from scoring.errors import ConfigError, ScoringError, StoreError, bug
+from scoring.errors import ConfigError, ScoringError, StoreError, bug, unseen
 from scoring.pool import Lane, LaneFactory, LaneKind
 from scoring.types import Failure, FailureKind, Receipt, Slice
 
@@ -57,7 +57,7 @@ def process(lane: Lane, work: Slice, attempt: str) -> Receipt | Failure:
     try:
         return lane.process(work, attempt)
     except Exception as error:
-        return Failure(work.id, attempt, "bug", _line(error))
+        return Failure(work.id, attempt, "bug", unseen(error))
 
 
 def _line(error: BaseException) -> str:

@@ -20,6 +20,7 @@ from ray import cloudpickle
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 
 from scoring.errors import TemporaryError
+from scoring.log import Log, about
 from scoring.pool import Died, Event, Lane, LaneFactory, LaneKind, Ready, Replied, StartFailed, private
 from scoring.pool.gauges import Gauges
 from scoring.pool.opening import NotOpened, facts, not_opened, open_lane, process
@@ -38,7 +39,7 @@ _STEERING = (
 )
 _TOKEN = secrets.token_hex(32)  # of every private Ray of this process: Ray reads it once
 
-_log = logging.getLogger(__name__)
+_log = Log("pool")
 
 
 class LaneActor:
@@ -47,13 +48,13 @@ class LaneActor:
     The factory comes as bytes, because unpickling it may import torch, which looks at the number of threads only then.
     """
 
-    def __init__(self, kind: LaneKind, threads: int, umask: int) -> None:
+    def __init__(self, number: int, kind: LaneKind, threads: int, umask: int) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         os.umask(umask)  # Ray was started under a stricter one; staged files are the user's
         os.environ.update({name: str(threads) for name in _THREADS})
         if kind == "cpu":
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        self._kind = kind
+        self._number, self._kind = number, kind
         self._lane: Lane | None = None
 
     def open(self, factory: bytes) -> dict[str, str] | NotOpened:
@@ -61,7 +62,8 @@ class LaneActor:
             build = cloudpickle.loads(factory)
         except Exception as error:
             return not_opened(error)
-        lane = open_lane(build, self._kind)
+        with about(lane=self._number):
+            lane = open_lane(build, self._kind)
         if isinstance(lane, NotOpened):
             return lane
         self._lane = lane
@@ -70,7 +72,8 @@ class LaneActor:
     def process(self, work: Slice, attempt: str) -> Receipt | Failure:
         if self._lane is None:
             return Failure(work.id, attempt, "bug", "a slice was sent to a lane that is not open", False)
-        return process(self._lane, work, attempt)
+        with about(lane=self._number):
+            return process(self._lane, work, attempt)
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,8 @@ class Session:
     @staticmethod
     def _warn(address: str) -> None:
         if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
-            _log.warning("the Ray cluster at %s asks for no token: whoever reaches its ports can run code there", address)
+            said = "the Ray cluster asks for no token: whoever reaches its ports can run code there"
+            _log.warning("ray.open", address=address, message=said)
 
     def close(self) -> None:
         """End what was started here: afterwards no process and no folder of it is left."""
@@ -200,7 +204,7 @@ class RayPool:
             max_concurrency=self._in_flight,
             scheduling_strategy="SPREAD",
         )
-        self._actors[lane] = actor.remote(kind, max(1, int(share.cpus)), umask)
+        self._actors[lane] = actor.remote(lane, kind, max(1, int(share.cpus)), umask)
         self._pending[self._actors[lane].open.remote(self._factory)] = (lane, None, "")
 
     def send(self, lane: int, work: Slice, attempt: str) -> None:

@@ -75,7 +75,7 @@ class Staff:
             self._agenda.end("paused", said, "device-lost", now)
         elif policy == "cpu":
             place.kind, place.failed_starts = "cpu", 0
-            self._agenda.note(f"A GPU is gone, going on with a CPU lane: {message}")
+            self._agenda.note("lane.to_cpu", f"A GPU is gone, going on with a CPU lane: {message}")
             self._vacate(place, 0, now)
         else:
             self._await_gpu(place, message, now)
@@ -117,6 +117,6 @@ class Staff:
             self.cpu_spare = False
             return
         self._roster.places -= 1
-        self._agenda.note(f"Going on with {self._roster.places} lanes: {message}")
+        self._agenda.note("lane.abandoned", f"Going on with {self._roster.places} lanes: {message}")
         if self._roster.places == 0:
             self._agenda.end("paused" if kind == "device-lost" else "failed", f"No lane can start: {message}", kind, now)

@@ -11,10 +11,11 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from scoring.types import Cost
+from scoring.types import Cost, veiled
 
 ALL = ""
 _LEAST_Z, _LEAST_DIFFERENCE = 4.0, 0.05
+_LEAST_ROWS = 10  # that share a value, for it to be told: fewer may be one person
 _PER_RULE, _MOST = 3, 24
 Mixes = dict[str, dict[str, Counter[str]]]
 
@@ -25,6 +26,7 @@ class Costs:
     def __init__(self) -> None:
         self._sums: Mixes = {}
         self._columns: set[str] | None = None
+        self._names: dict[str, str] = {}  # of values, by stand-in; a slice names only what enough of its rows share
 
     def add(self, mix: Mapping[str, Mapping[str, Mapping[str, int]]]) -> None:
         if not mix:
@@ -32,7 +34,10 @@ class Costs:
         self._columns = {*mix.get(ALL, {})} if self._columns is None else self._columns & {*mix.get(ALL, {})}
         for reason, by_column in mix.items():
             for column, counts in by_column.items():
-                self._sums.setdefault(reason, {}).setdefault(column, Counter()).update(counts)
+                by_stand_in = {value if value.startswith("#") else veiled(value): value for value in counts}
+                self._names |= {short: value for short, value in by_stand_in.items() if value != short}
+                here = self._sums.setdefault(reason, {}).setdefault(column, Counter())
+                here.update({short: counts[value] for short, value in by_stand_in.items()})
 
     def strongest(self) -> tuple[Cost, ...]:
         """The strongest contrasts, at most three a rule."""
@@ -50,5 +55,6 @@ class Costs:
             among_lost, among_all = lost[value] / rows, whole[value] / total
             spread = math.sqrt(max(among_all * (1 - among_all), 1 / total) / rows)
             difference = abs(among_lost - among_all)
-            if difference >= _LEAST_DIFFERENCE and difference / spread >= _LEAST_Z:
-                yield Cost(reason, rows, column, value, round(among_lost, 4), round(among_all, 4))
+            enough = max(lost[value], whole[value]) >= _LEAST_ROWS and value in self._names
+            if enough and difference >= _LEAST_DIFFERENCE and difference / spread >= _LEAST_Z:
+                yield Cost(reason, rows, column, self._names[value], round(among_lost, 4), round(among_all, 4))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs, urlsplit
 
-from scoring.ledger.redact import is_secret
+from scoring.redact import is_secret
 
 
 def wrong(address: str) -> str:

@@ -38,7 +38,11 @@ def manual(verb: str) -> str:
     for group in ("", *GROUPS[:-1]):
         lines += _documented(_root() / group / f"{_shown(group)}.yaml" if group else _root() / "run.yaml", group)
     return "\n".join(
-        [*lines, "", "Options: --json, --cfg job (show the settings), --multirun, --config-dir=… (groups of your own)."]
+        [
+            *lines,
+            "",
+            "Options: --json, --verbose, --cfg job (show the settings), --multirun, --config-dir=… (groups of your own).",
+        ]
     )
 
 

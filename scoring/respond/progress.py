@@ -19,6 +19,7 @@ from typing import Any, Self, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from scoring.respond.texts import clause
 from scoring.stores import Store
@@ -152,6 +153,14 @@ class ProgressWatcher:
 
     def end(self, record: RunRecord) -> None:
         self._stop(record.status)
+
+    def say(self, text: str) -> None:
+        """Lines of the log: above the bar, where there is one."""
+        with contextlib.suppress(Exception):
+            if self._bar is not None and not self._ended.is_set():
+                self._bar.console.print(Text.from_ansi(text), soft_wrap=True)
+            else:
+                self._print(text)
 
     def _stop(self, status: str) -> None:
         self._status = status

@@ -7,7 +7,7 @@ from typing import Any
 
 from scoring.respond.delivery import Http, Receiver, TextFile
 from scoring.respond.once import Once
-from scoring.settings import Alertmanager, AlertRule, Alerts, Lineage, Metrics, Notify, OutboxLimits, Respond, Retraining
+from scoring.settings import Alertmanager, AlertRule, Alerts, Lineage, Logs, Metrics, Notify, OutboxLimits, Respond, Retraining
 from scoring.stores import Store
 
 
@@ -16,7 +16,7 @@ def respond(plain: dict[str, Any]) -> Respond:
     alerts = plain["alerts"]
     rules = {name: AlertRule(**_tuples(rule)) for name, rule in alerts["rules"].items()}
     inner = {"alertmanager": Alertmanager(**alerts["alertmanager"]), "notify": Notify(**alerts["notify"]), "rules": rules}
-    kinds: dict[str, Any] = {"lineage": Lineage, "metrics": Metrics, "outbox": OutboxLimits, "retraining": Retraining}
+    kinds: dict[str, Any] = {"lineage": Lineage, "metrics": Metrics, "outbox": OutboxLimits, "logs": Logs, "retraining": Retraining}
     made = {name: kind(**_tuples(plain[name])) for name, kind in kinds.items()}
     return Respond(**plain | made | {"alerts": Alerts(**alerts | inner)})
 

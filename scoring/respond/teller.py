@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -17,13 +18,14 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
+from scoring.errors import ScoringError
 from scoring.respond.alerts.commands import Said
 from scoring.respond.delivery import Outcome, Receiver, deliver, reason
 from scoring.respond.outbox import UNTOLD, Message, Outbox
 from scoring.respond.receivers import receivers, respond
 from scoring.respond.story import LAST_SUCCESS, SUCCESS, Story, tell
 from scoring.settings import Respond
-from scoring.stores import Store, open_store
+from scoring.stores import LocalStore, Store, open_store
 from scoring.stores.names import MissingError
 
 _SPARE_S = 0.3  # to say how it ended
@@ -34,12 +36,21 @@ _lock = threading.Lock()
 def main() -> None:
     """The process. Ends itself: a thread that hangs in a receiver is left behind."""
     given = json.loads(sys.stdin.readline())
-    with suppress(Exception):  # what was said so far is what is known
+    settings = respond(given["respond"])
+    with suppress(Exception), tempfile.TemporaryDirectory(prefix="scoring-told-") as spare:  # what was said so far is what is known
+        store = _store(given["workspace"], spare)
         said = Said(tuple(given["said"]), given["folder"])
-        teller = Teller(open_store(given["workspace"]), given["name"], respond(given["respond"]), said)
-        teller.go(given["record"], given["until"] - _SPARE_S)
+        Teller(store, given["name"], settings, said).go(given["record"], given["until"] - _SPARE_S)
     sys.stdout.flush()
     os._exit(0)
+
+
+def _store(workspace: str, spare: str) -> Store:
+    """The workspace; where that is the trouble, a folder that goes away with us: what can be sent now is."""
+    try:
+        return open_store(workspace)
+    except ScoringError:
+        return LocalStore(spare)
 
 
 def say(outcome: Outcome) -> None:

@@ -27,7 +27,7 @@ from scoring.settings.groups import (
     Source,
     Watch,
 )
-from scoring.settings.respond import Lineage, Metrics, OutboxLimits, Respond
+from scoring.settings.respond import Lineage, Logs, Metrics, OutboxLimits, Respond
 
 __all__ = [
     "WATCHED",
@@ -46,6 +46,7 @@ __all__ = [
     "Level",
     "Limit",
     "Lineage",
+    "Logs",
     "Metrics",
     "Model",
     "Notify",

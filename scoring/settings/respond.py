@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from scoring.settings.alerts import Alerts, Retraining
 from scoring.settings.checking import AtLeastOne, Positive
@@ -31,6 +32,19 @@ class Metrics:
     token_env: str = "SCORING_PUSHGATEWAY_TOKEN"
 
 
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class Logs:
+    """What is logged while a run goes on, and where to. `scoring run -v` is `stderr_level=info`."""
+
+    file: bool = True  # runs/<id>/log.jsonl: a JSON object a line
+    level: LogLevel = "info"  # from which on the file has it
+    stderr: Literal["none", "text", "json"] = "text"
+    stderr_level: LogLevel = "warning"
+
+
 @dataclass(frozen=True)
 class OutboxLimits:
     """What may wait in `<workspace>/outbox`. The oldest messages go first, and it is said that they are given up."""
@@ -46,6 +60,7 @@ class Respond:
     name: str | None = None
     limit_s: Positive = 5.0  # for all that is told after a run; what is not delivered then waits for the next run
     report: bool = True  # write runs/<id>/report.html
+    logs: Logs = Logs()
     lineage: Lineage = Lineage()
     metrics: Metrics = Metrics()
     outbox: OutboxLimits = OutboxLimits()

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from scoring.errors import ConfigError
+from scoring.redact import are_plain
 from scoring.sources.discover import decode_part
 from scoring.sources.windows import stored
 from scoring.types import File, Partition, Slice
@@ -76,6 +77,8 @@ class Carried:
         others = f", nor of the {self._seen - 1} other file(s) of {self._key}" if self._seen > 1 else ""
         near = difflib.get_close_matches(absent[0], names, _NEAR, 0.5)
         there = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"There is {', '.join(map(repr, names[:8]))}."
+        if not are_plain(names):
+            there = "What there is may be data and is not shown: is there a header line?"
         raise ConfigError(f"source.carry: {absent[0]!r} is no column of {path}{others}. {there}")
 
     def _released(self) -> Iterator[Slice]:

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from scoring.errors import BusyError, StoreError
+from scoring.redact import scrubbed
 from scoring.stores.names import MissingError, checked, sha256_of
 from scoring.stores.renames import UNSUPPORTED, rename_new
 
@@ -218,7 +219,7 @@ def sync(path: Path) -> None:
 def holder(owner: Mapping[str, str]) -> str:
     """What stands in a lock."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    return json.dumps({**owner, "host": socket.gethostname(), "pid": str(os.getpid()), "since": since})
+    return json.dumps({**scrubbed(dict(owner)), "host": socket.gethostname(), "pid": str(os.getpid()), "since": since})
 
 
 def busy(root: str, text: str | bytes) -> str:

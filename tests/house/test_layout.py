@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FLOORS = (
-    ("errors", "types"),
-    ("columns", "settings", "parts", "stores", "deferred"),
+    ("errors", "types", "redact"),
+    ("columns", "settings", "parts", "stores", "deferred", "log"),
     ("sources", "admit", "watch", "batching", "pool", "sinks", "ledger", "release"),
     ("ops",),
     ("models",),
@@ -32,6 +32,7 @@ DOORS = {  # who may import a library; a name that ends with / is a folder
     "pydantic": ("scoring/settings/checking.py",),
     "obstore": ("scoring/stores/",),
     "rich": ("scoring/respond/",),
+    "structlog": ("scoring/respond/logs.py",),
     "jinja2": ("scoring/respond/",),
     "markupsafe": ("scoring/respond/",),
     "scipy": ("scoring/watch/",),
@@ -112,6 +113,15 @@ def test_kernels_know_torch_and_triton_only():
     known = {"torch", "triton", "kernels", *sys.stdlib_module_names}
     for path in (p for p in FILES if name(p).startswith("kernels/")):
         assert {found.partition(".")[0] for found in imported(path)} <= known, name(path)
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if name(p).startswith("scoring/")], ids=name)
+def test_what_is_logged_is_said_where_secrets_are_taken_out(path):
+    """`scoring/log.py`; `respond/logs.py` listens, and `pool/ray.py` tells Ray to be quiet."""
+    knows = name(path) in ("scoring/log.py", "scoring/respond/logs.py", "scoring/pool/ray.py")
+    assert knows or "logging" not in imported(path), name(path)
+    calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute) and n.attr == "getLogger"]
+    assert not calls or name(path) in ("scoring/log.py", "scoring/respond/logs.py"), name(path)
 
 
 def test_every_floor_is_looked_at():

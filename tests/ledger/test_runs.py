@@ -12,7 +12,7 @@ from obstore.store import MemoryStore
 from scoring.errors import ChangedError, ConfigError, StoreError
 from scoring.ledger import runs
 from scoring.ledger.account import Account
-from scoring.ledger.redact import HIDDEN, is_secret, redact
+from scoring.redact import HIDDEN, is_secret, redact
 from scoring.stores.objects import ObjectStore
 
 ONE, TWO = "1" * 64, "2" * 64

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from past_runs import NAME, calm, check, day, drifted, left, ran, record, settled
 
-from scoring.ledger.redact import redacted
+from scoring.redact import redacted
 from scoring.respond.alerts import quiet
 from scoring.respond.alerts.acks import Ack, acknowledge, acknowledged
 from scoring.respond.alerts.commands import Said

@@ -19,7 +19,7 @@ from receiver import hanging, receiver
 from schemas import complaints
 from workload import HERE, ROOT, RUN, job, plain_days, plain_job, score_bytes
 
-from scoring.jobs import live, telling
+from scoring.jobs import live, telling, witness
 from scoring.jobs.run import run
 from scoring.respond.progress import ProgressWatcher
 from scoring.settings import Job
@@ -28,7 +28,7 @@ from scoring.types import Receipt, RunRecord
 WAIT_S = 60.0
 DRIVER = """
 import json, sys, threading
-from scoring.jobs import live, telling
+from scoring.jobs import live, witness
 from scoring.jobs.run import run
 from scoring.respond.progress import ProgressWatcher
 from scoring.settings import Job, build
@@ -38,7 +38,7 @@ class Stuck(ProgressWatcher):
         super().finished(receipt)
         print("stuck", flush=True)
         threading.Event().wait()
-telling.failures_told(run)(build(Job, json.loads(sys.argv[1])), "", Stuck(None))
+witness.witnessed(run)(build(Job, json.loads(sys.argv[1])), "", Stuck(None))
 """
 
 
@@ -74,7 +74,7 @@ class Waits(ProgressWatcher):
 def told(given: Job, condition: Callable[[], bool], what: str) -> tuple[RunRecord, telling.Told]:
     """A run that goes on until the condition holds, and what was said of its telling."""
     with Waits(condition, what) as watcher:
-        record = telling.failures_told(run)(given, "", watcher)
+        record = witness.witnessed(run)(given, "", watcher)
     assert tellers() == [], "nothing is left behind"
     found = telling.tell(given, record)
     assert found is not None
@@ -143,7 +143,7 @@ def test_a_receiver_that_hangs_gets_all_of_it_in_order_later(data: Path, bundle:
     assert len(list(outbox.glob("*.json"))) >= 2
     with receiver() as there:
         given = job(tmp_path, data, bundle, respond__lineage__url=there.url, respond__limit_s=30.0)
-        telling.tell(given, telling.failures_told(run)(given, "", ProgressWatcher(None)))
+        telling.tell(given, witness.witnessed(run)(given, "", ProgressWatcher(None)))
     assert kinds(there.got) == ["START", "RUNNING", "COMPLETE"]
     assert len({event["run"]["runId"] for event in events(there.got)}) == 1
     assert not list(outbox.glob("*.json"))
@@ -186,7 +186,7 @@ def test_a_run_that_is_killed_is_told_as_such_and_the_next_pass_as_another(
         assert "ended without a word" in first[1]["run"]["facets"]["errorMessage"]["message"]
         assert [message for event in first for message in complaints(event)] == []
         given = job(tmp_path / "w", data, bundle, respond__lineage__url=there.url, respond__limit_s=30.0)
-        telling.tell(given, telling.failures_told(run)(given, "", ProgressWatcher(None)))
+        telling.tell(given, witness.witnessed(run)(given, "", ProgressWatcher(None)))
     second = events(there.got)[2:]
     assert [event["eventType"] for event in second] == ["START", "COMPLETE"]
     assert first[0]["run"]["runId"] == first[1]["run"]["runId"] != second[0]["run"]["runId"] == second[1]["run"]["runId"]
@@ -202,7 +202,7 @@ def test_a_run_that_raises_ends_under_the_id_that_it_began_with(data: Path, bund
 
         given = job(tmp_path, data, bundle, respond__lineage__url=there.url, respond__limit_s=30.0)
         with Breaks(lambda: kinds(there.got) == ["START"], "START") as watcher, pytest.raises(RuntimeError):
-            telling.failures_told(run)(given, "", watcher)
+            witness.witnessed(run)(given, "", watcher)
     found = events(there.got)
     assert [event["eventType"] for event in found] == ["START", "FAIL"]
     assert len({event["run"]["runId"] for event in found}) == 1
@@ -213,5 +213,5 @@ def test_what_is_published_is_the_same_with_and_without(data: Path, bundle: Path
         quiet = job(tmp_path / "a", data, bundle, respond__lineage__enabled=False)
         loud = job(tmp_path / "b", data, bundle, respond__lineage__url=url, respond__lineage__every_s=0.01, respond__limit_s=1.0)
         for given in (quiet, loud):
-            assert telling.failures_told(run)(given, "", ProgressWatcher(None)).status == "published"
+            assert witness.witnessed(run)(given, "", ProgressWatcher(None)).status == "published"
     assert score_bytes(tmp_path / "a") == score_bytes(tmp_path / "b")

@@ -20,7 +20,7 @@ from receiver import closed, hanging, receiver
 from workload import ROOT, RUN, Quiet, fill, job, plain_days, score_bytes
 
 from scoring.errors import ConfigError, StoreError
-from scoring.jobs import telling
+from scoring.jobs import telling, witness
 from scoring.jobs.run import run
 from scoring.respond.outbox import Message, Outbox
 from scoring.settings import Job
@@ -196,7 +196,7 @@ def test_a_run_that_raises_is_told_as_failed(data: Path, bundle: Path, tmp_path:
     with receiver() as there:
         given = job(tmp_path, data, bundle, respond__lineage__url=there.url, respond__limit_s=30.0)
         with pytest.raises(StoreError, match="the bucket is gone"):
-            telling.failures_told(breaks)(given, "", Quiet())
+            witness.witnessed(breaks)(given, "", Quiet())
     assert kinds(there.got) == ["START", "FAIL"]
     assert json.loads(there.got[1].body)["run"]["facets"]["errorMessage"]["message"] == "the bucket is gone"
 

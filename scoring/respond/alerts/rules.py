@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 
-from scoring.ledger.redact import is_secret
+from scoring.redact import is_secret
 from scoring.settings import AlertRule, Alerts
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")

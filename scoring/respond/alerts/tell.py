@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from scoring.ledger.redact import scrubbed
+from scoring.redact import scrub
 from scoring.respond.alerts import quiet
 from scoring.respond.alerts.acks import acknowledged
 from scoring.respond.alerts.commands import Said, commands
@@ -72,7 +72,7 @@ class Alerting:
         return replace(hit, labels=labels, said=self._safe(hit.said), partitions=tuple(map(self._safe, hit.partitions)))
 
     def _safe(self, text: str) -> str:
-        return scrubbed(text, self._environment)
+        return scrub(text, self._environment)
 
     def _to_alertmanager(self, state: State, notes: Sequence[Note], own: Pass, story: Story) -> tuple[Message, ...]:
         if not self._settings.alertmanager.url:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from scoring.ledger.redact import scrubbed
+from scoring.redact import scrubbed
 from scoring.respond.outbox import Message
 from scoring.respond.passes import Pass, Passes
 from scoring.respond.retraining.decide import Asked, decide
@@ -93,13 +93,4 @@ class Asking:
                 yield Asked(found[2], found[3], when)  # type: ignore[arg-type]
 
     def _safe(self, body: str) -> str:
-        return json.dumps(_scrubbed(json.loads(body), self._environment), sort_keys=True)
-
-
-def _scrubbed(value: Any, environment: Mapping[str, str]) -> Any:
-    """The texts in it; names are ours."""
-    if isinstance(value, dict):
-        return {name: _scrubbed(inner, environment) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_scrubbed(inner, environment) for inner in value]
-    return scrubbed(value, environment) if isinstance(value, str) else value
+        return json.dumps(scrubbed(json.loads(body), self._environment), sort_keys=True)
