@@ -219,9 +219,14 @@ def _run(score: Pass, job: Job, config: str, again: Sequence[str], as_json: bool
 
 
 def _plain(verb: str, rest: list[str]) -> int:
-    """A verb without Hydra: `command` of its file in `jobs` gives what it found and the exit code, `render` says it."""
+    """A verb without Hydra: `command` of its file in `jobs` gives what it found and the exit code, `render` says it.
+
+    One that stays has `serve`, which says what it has to say when it is ready.
+    """
     given = words(verb, rest)
     module = import_module(f"scoring.jobs.{VERBS[verb].file or verb.replace(' ', '_').replace('-', '_')}")
+    if VERBS[verb].stays:
+        return int(module.serve(given, lambda found: _report(found, module.render, "json" in given.switches)))
     found, code = module.command(given)
     _report(found, module.render, "json" in given.switches)
     return int(code)

@@ -75,6 +75,10 @@ class StoreError(ScoringError):
     exit_code = 69
 
 
+class AddressError(ScoringError):
+    exit_code = 69
+
+
 class TemporaryError(ScoringError):
     exit_code = 75
 

@@ -60,9 +60,14 @@ class Given:
     verb: str
     words: dict[str, str]
     switches: frozenset[str]
+    more: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of words that were said several times, all but the first
 
     def get(self, name: str) -> str | None:
         return self.words.get(name)
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """What was said of a word that may be said several times, in order."""
+        return (*([self.words[name]] if name in self.words else []), *self.more.get(name, ()))
 
     def needed(self, name: str) -> str:
         """Raises: UsageError: it was not said."""
@@ -88,13 +93,18 @@ def words(verb: str, rest: list[str]) -> Given:
     one = VERBS[verb]
     said: dict[str, str] = {}
     switches: set[str] = set()
+    more: dict[str, tuple[str, ...]] = {}
     places, pending = list(one.places), iter(rest)
     for word in pending:
         name, equals, value = word.removeprefix("--").partition("=")
         if word.startswith("-") and name in (*one.switches, "json") and not equals:
             switches.add(name)
         elif name in one.words and (equals or word.startswith("--")):
-            said[name] = value if equals else next(pending, "")
+            value = value if equals else next(pending, "")
+            if name in said and name in one.several:
+                more[name] = (*more.get(name, ()), value)
+            else:
+                said[name] = value
         elif word.startswith("-"):
             options = ", ".join(f"--{s}" for s in (*one.switches, "json"))
             raise UsageError(f"scoring {verb} takes no option but {options}: {word}.")
@@ -102,7 +112,7 @@ def words(verb: str, rest: list[str]) -> Given:
             said[places.pop(0)] = word
         else:
             raise UsageError(f"scoring {verb} does not know {name!r}. Say scoring {form(verb)}.")
-    return Given(verb, said, frozenset(switches))
+    return Given(verb, said, frozenset(switches), more)
 
 
 def safe_folder(folder: str) -> Path:

@@ -10,6 +10,7 @@ class Verb:
     """`places` are said without a name, in this order; `words` as name=value or --name value; `switches` as --name.
 
     A `job` takes Hydra's groups and overrides, beside its words. `file` is where it stands in `jobs`, if not under its own name.
+    `several` are words that may be said more than once. A verb that `stays` goes on until it is ended.
     """
 
     said: str
@@ -18,6 +19,8 @@ class Verb:
     switches: tuple[str, ...] = ()
     job: bool = False
     file: str = ""
+    several: tuple[str, ...] = ()
+    stays: bool = False
 
 
 VERBS = {
@@ -31,6 +34,12 @@ VERBS = {
     ),
     "report": Verb(
         "make the report of a run again; --compare OTHER RUN sets two runs side by side", ("run",), ("workspace", "compare", "out")
+    ),
+    "ui": Verb(
+        "show workspaces in a browser, while runs go on: runs, progress, partitions, drift, quarantine, ledger",
+        words=("workspace", "host", "port", "token_env", "name"),
+        several=("workspace",),
+        stays=True,
     ),
     "baseline": Verb(
         "count what the training rows and their scores look like, for drift",
@@ -85,5 +94,6 @@ def named(arguments: list[str]) -> tuple[str, list[str]]:
 def form(verb: str) -> str:
     """How a verb without Hydra is said: "release-held RUN PARTITION workspace=… [--discard]"."""
     one = VERBS[verb]
-    words = [*map(str.upper, one.places), *(f"{w}=…" for w in one.words), *(f"[--{s}]" for s in one.switches)]
+    words_said = [f"{w}=…{f' [{w}=…]' if w in one.several else ''}" for w in one.words]
+    words = [*map(str.upper, one.places), *words_said, *(f"[--{s}]" for s in one.switches)]
     return " ".join([verb, *words])

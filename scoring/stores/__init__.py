@@ -41,6 +41,10 @@ class Store(Protocol):
 
     def exists(self, key: str) -> bool: ...
 
+    def stamp(self, key: str) -> str | None:
+        """Changes whenever the content may have; None where there is no such object."""
+        ...
+
     def list(self, prefix: str) -> Iterator[str]:
         """Keys below a folder, sorted; names with a leading "." are left out, and so is all below them."""
         ...

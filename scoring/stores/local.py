@@ -74,6 +74,13 @@ class LocalStore:
     def exists(self, key: str) -> bool:
         return self.size(key) is not None
 
+    def stamp(self, key: str) -> str | None:
+        try:
+            found = self.path(key).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"
+
     def list(self, prefix: str) -> Iterator[str]:
         yield from sorted(self._below(self.path(prefix), checked(prefix)))
 
