@@ -1,7 +1,7 @@
 """Partitions by day: months with a cell a day, and the days on which one should have come and did not.
 
-A day is missing in a series of partitions when it lies between the first and the last, and its weekday has had one: a feed of
-working days has no gap at weekends. Of a series that comes more seldom than weekly nothing is claimed, nor of a pause of a year.
+A day is missing in a series of partitions when it lies between the first and the last, and is due: a weekday that has had one, and of
+a series that comes daily every working day. Of one that comes more seldom than weekly nothing is claimed, nor of a pause of a year.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from scoring.respond.ui.partitions import STATES, Standing, day, series
 
 MOST_MONTHS, _MOST_KEYS = 12, 600  # of a page
 _LONGEST_GAP = 366  # days: dates are foreign data, and may lie a thousand years apart
-_MARKS = {"published": "", "published-with-warnings": "!", "held": "H", "failed": "\N{MULTIPLICATION SIGN}"}
-_MARKS |= {"missing": "\N{EN DASH}", "stale": "~", "damaged": "?", "refused": "R", "paused": "P"}
+MARKS = {"published": "", "published-with-warnings": "!", "held": "H", "failed": "\N{MULTIPLICATION SIGN}"}
+MARKS |= {"missing": "\N{EN DASH}", "stale": "~", "damaged": "?", "refused": "R", "paused": "P"}
 _WORDS = {"published-with-warnings": "with warnings"}
-_WEEK_DAYS = 7
+_WEEK_DAYS, _WORKING = 7, set(range(5))
 Span = tuple[date, date]  # first and last month, by their first days
 
 
@@ -59,6 +59,7 @@ class Calendar:
     older: str = ""
     newer: str = ""
     undated: int = 0
+    stale: int = 0  # all of another make, with warnings too
 
 
 def make(keys: Collection[str], until: str, look: Callable[[Iterable[str]], list[Standing]]) -> Calendar:
@@ -81,10 +82,11 @@ def make(keys: Collection[str], until: str, look: Callable[[Iterable[str]], list
         standing[day(one.key) or first].append(one)
     made = tuple(_made(month, standing, lacking) for month in months)
     inside = {found: some for found, some in lacking.items() if months[-1] <= found.replace(day=1) <= months[0]}
+    stale = sum(bool(one.differs) for some in standing.values() for one in some)
     before = max((found for found in {*days, *lacking} if found < months[-1]), default=None)
     older = _named(before) if before else ""
     newer = _named(_later(months[0], last)) if months[0] < last.replace(day=1) else ""
-    return Calendar(made, _counts(standing, inside), first, last, older, newer, undated)
+    return Calendar(made, _counts(standing, inside), first, last, older, newer, undated, stale)
 
 
 def missing(keys: Iterable[str]) -> dict[date, list[str]]:
@@ -104,7 +106,7 @@ def _gaps(known: Sequence[date]) -> Iterable[date]:
     steps = [(b - a).days for a, b in zip(known, known[1:], strict=False)]
     if not steps or median(steps) > _WEEK_DAYS:
         return
-    due = {found.weekday() for found in known}
+    due = {found.weekday() for found in known} | (_WORKING if median(steps) == 1 else set())
     for before, after in zip(known, known[1:], strict=False):
         for n in range(1, (after - before).days if (after - before).days <= _LONGEST_GAP else 0):
             if (found := before + timedelta(days=n)).weekday() in due:
@@ -149,7 +151,8 @@ def _cell(found: date, some: Sequence[Standing], lacking: Sequence[str]) -> Cell
     if not state:
         return Cell(found.day, "", "", "", "")
     key = worst.key if worst else ""
-    return Cell(found.day, state, _MARKS[state], key, f"{found}: {_said(some, lacking)}")
+    also = "~" if worst and worst.differs and state == "published-with-warnings" else ""
+    return Cell(found.day, state, MARKS[state] + also, key, f"{found}: {_said(some, lacking)}")
 
 
 def _said(some: Sequence[Standing], lacking: Sequence[str]) -> str:

@@ -15,7 +15,6 @@ from markupsafe import Markup
 from scoring.respond.manual import clean
 from scoring.respond.report import words
 from scoring.respond.ui import calendar
-from scoring.respond.ui.partitions import Standing
 from scoring.respond.ui.runs import Progress, Run, age_s
 from scoring.respond.ui.shelf import Damaged
 
@@ -66,12 +65,11 @@ def left(progress: Progress) -> str:
 
 def headline(last: Run | None, counts: Mapping[str, int], going: list[Run]) -> str:
     """The state of a workspace, for somebody who reads nothing else."""
-    open_ = [f"{words.count(counts[s])} {calendar.label(s)}" for s in ("failed", "held", "missing", "damaged") if counts.get(s)]
-    wrong = f" Of its partitions, {' and '.join(filter(None, [', '.join(open_[:-1]), open_[-1]]))}." if open_ else ""
+    found = [f"{words.plural(counts[s], 'partition')} {calendar.label(s)}" for s in ("failed", "held", "damaged") if counts.get(s)]
+    found += [f"{words.plural(counts['missing'], 'day')} missing"] if counts.get("missing") else []
+    wrong = f" {', '.join(found)}." if found else ""
     if going:
-        one = going[0].progress
-        share = f", {words.share(one.done, one.planned)} done" if one and one.planned >= one.done > 0 else ""
-        return f"A run goes on{share}.{wrong}"
+        return f"{'A run goes' if len(going) == 1 else f'{len(going)} runs go'} on.{wrong}"
     if last is None:
         return f"No run has ended here yet.{wrong}"
     ended = {"published": "published everything", "published-with-warnings": "published everything, with warnings"}
@@ -111,7 +109,7 @@ def _environment() -> Environment:
     made.filters.update(count=words.count, moment=words.moment, plural=words.plural, name=words.name, duration=words.duration)
     made.filters.update(ago=ago, took=took, left=left, tone=_tone, state=_state, label=calendar.label, key=_key, share=_share_of)
     made.tests.update(damaged=lambda one: isinstance(one, Damaged), a_text=lambda one: isinstance(one, str))
-    made.globals.update(headline=headline, tallied=calendar.tallied, NONE=words.NONE, Standing=Standing)
+    made.globals.update(headline=headline, tallied=calendar.tallied, NONE=words.NONE, MARKS=calendar.MARKS)
     return made
 
 

@@ -210,7 +210,8 @@ def ledger_page(place: Place, page: int) -> Shown:
 
 
 def _run(place: Place, run_id: str) -> Run:
-    if not runs.NAME.fullmatch(run_id) or run_id not in place.shelf.folders("runs"):
+    known = runs.NAME.fullmatch(run_id) and (run_id in place.shelf.folders("runs") or place.store.exists(f"runs/{run_id}/run.json"))
+    if not known:
         raise MissingPageError("There is no such run in this workspace.")
     (run,) = runs.load(place.shelf, [run_id], utc())
     return run
