@@ -43,10 +43,11 @@ class Site:
         given = self.headers | {key.rstrip("_").replace("_", "-"): value for key, value in headers.items()}
         from urllib.parse import unquote
 
-        scope = {
+        kept: Any = {"client": ("127.0.0.1", 1), "server": ("x", 80)}
+        scope = kept | {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
             "path": unquote(parts.path), "raw_path": parts.path.encode(), "query_string": parts.query.encode(), "root_path": "",
-            "headers": [(k.encode(), v.encode("latin-1")) for k, v in given.items()], "client": ("127.0.0.1", 1), "server": ("x", 80),
+            "headers": [(k.encode(), v.encode("latin-1")) for k, v in given.items()],
         }  # fmt: skip
         found = Answer(0, [])
 

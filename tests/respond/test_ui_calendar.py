@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoring.respond.ui import calendar
@@ -82,6 +82,7 @@ def test_series_are_told_apart_and_the_worst_of_a_day_shows():
     assert made.counts["published"] == 8
 
 
+@settings(max_examples=30)
 @given(st.text(max_size=8))
 def test_any_month_may_be_asked_for(until):
     made = calendar.make(keys([date(2026, 1, 5), date(9999, 12, 31), date(1, 1, 1)]), until, look)

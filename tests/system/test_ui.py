@@ -1,4 +1,4 @@
-"""The live page in a real browser over a real server: what a person sees of a workspace, and a run that goes on while it is looked at."""
+"""The live page in a real browser over a real server: what a person sees of a workspace, and of a run that goes on meanwhile."""
 
 from __future__ import annotations
 
@@ -148,7 +148,9 @@ def test_a_phone_shows_every_page_without_scrolling_sideways(address: str, dark:
             phone.get(address + path)
             until(phone, text)
             assert phone.execute_script("return document.documentElement.scrollWidth") <= 390, path
-            wide = "return Math.max(...[...document.querySelectorAll('header *, main > *')].map(e => e.getBoundingClientRect().right))"
+            wide = (
+                "return Math.max(...[...document.querySelectorAll('header *, main > *')].map(e => e.getBoundingClientRect().right))"
+            )
             assert phone.execute_script(wide) <= 391, path
             paper = phone.execute_script("return getComputedStyle(document.body).backgroundColor")
             assert (paper == "rgb(21, 23, 26)") is dark, path

@@ -118,7 +118,16 @@ def begun(place: Path, run_id: str = "third") -> Iterator[subprocess.Popen[bytes
         x0 = rows["x0"].to_numpy().copy()
         x0[7] = {15: 1001, 17: 1002}.get(number, 0)
         day(slow, number, rows.set_column(0, "x0", pa.array(x0)))
-    lines = [f"model.bundle={place / 'bundle'}", f"model.module={MODULE}", "release.max_bad_share=0.1", "source=parquet", f"source.path={slow}", "source.slice_rows=1", "engine=inline", "hardware=cpu"]
+    lines = [
+        f"model.bundle={place / 'bundle'}",
+        f"model.module={MODULE}",
+        "release.max_bad_share=0.1",
+        "source=parquet",
+        f"source.path={slow}",
+        "source.slice_rows=1",
+        "engine=inline",
+        "hardware=cpu",
+    ]
     lines += ["hardware.memory_per_lane_gb=0.3", f"workspace={place / 'w'}", f"run_id={run_id}", "respond.lineage.enabled=false"]
     lines += ["contract.columns.x1={dtype: float32, min: -50}", "contract.columns.mail={dtype: string, pattern: '[a-z@.]{1,30}'}"]
     command = [sys.executable, "-m", "scoring", "run", *lines, "engine.in_flight=1", "watch.enabled=false"]

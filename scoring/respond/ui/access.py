@@ -20,7 +20,8 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 
 from scoring.respond.manual import clean
 
-Scope, Receive = dict[str, Any], Callable[[], Awaitable[Any]]
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 App = Callable[[Any, Any, Any], Awaitable[None]]
 

@@ -1,7 +1,8 @@
 """Partitions by day: months with a cell a day, and the days on which one should have come and did not.
 
-A day is missing in a series of partitions when it lies between the first and the last, and is due: a weekday that has had one, and of
-a series that comes daily every working day. Of one that comes more seldom than weekly nothing is claimed, nor of a pause of a year.
+A day is missing in a series of partitions when it lies between the first and the last, and is due: a weekday that has had one, and
+of a series that comes daily every working day. Of one that comes more seldom than weekly nothing is claimed, nor of a pause of a
+year.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import pairwise
 from statistics import median
 
 from scoring.respond.report.words import count, name, plural, status
@@ -103,11 +105,11 @@ def missing(keys: Iterable[str]) -> dict[date, list[str]]:
 
 
 def _gaps(known: Sequence[date]) -> Iterable[date]:
-    steps = [(b - a).days for a, b in zip(known, known[1:], strict=False)]
+    steps = [(b - a).days for a, b in pairwise(known)]
     if not steps or median(steps) > _WEEK_DAYS:
         return
     due = {found.weekday() for found in known} | (_WORKING if median(steps) == 1 else set())
-    for before, after in zip(known, known[1:], strict=False):
+    for before, after in pairwise(known):
         for n in range(1, (after - before).days if (after - before).days <= _LONGEST_GAP else 0):
             if (found := before + timedelta(days=n)).weekday() in due:
                 yield found

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from scoring.errors import ScoringError
+from scoring.errors import ScoringError, bug
 from scoring.ledger.chain import verify
 from scoring.respond.manual import clean
 from scoring.respond.report.words import name
@@ -72,8 +72,8 @@ class Chain:
         try:
             verdict = verify(self._store)
             ok, entries, why = verdict.ok, verdict.entries, verdict.why or verdict.note
-        except (ScoringError, OSError) as error:
-            ok, entries, why = False, 0, clean(str(error))
+        except Exception as error:  # whatever it is, it is no end of the walk: the page says it
+            ok, entries, why = False, 0, clean(str(error) if isinstance(error, (ScoringError, OSError)) else bug(error))
         ended = time.monotonic()
         with self._lock:
             self._found = Checked(ok, entries, why, datetime.now(UTC).isoformat(timespec="seconds"))

@@ -55,7 +55,8 @@ def rules(runs: Sequence[Run], looked: Sequence[Lost]) -> list[Rule]:
     total = sum(run.ended.rows["in"] for run in runs if run.ended)
     seen = [example for lost in looked for example in lost.examples]
     return [
-        Rule(*_split(rule), n, share(n, total), times[rule], last[rule], _of(rule, seen)) for rule, n in rows.most_common(_MOST_RULES)
+        Rule(*_split(rule), n, share(n, total), times[rule], last[rule], _of(rule, seen))
+        for rule, n in rows.most_common(_MOST_RULES)
     ]
 
 

@@ -1,4 +1,4 @@
-"""From facts to HTML: templates escape all that they print, and what cannot be seen is replaced before. Looks as the report does."""
+"""From facts to HTML: templates escape all that they print, and what cannot be seen is replaced before. It looks as the report."""
 
 from __future__ import annotations
 
@@ -73,7 +73,12 @@ def headline(last: Run | None, counts: Mapping[str, int], going: list[Run]) -> s
     if last is None:
         return f"No run has ended here yet.{wrong}"
     ended = {"published": "published everything", "published-with-warnings": "published everything, with warnings"}
-    ended |= {"held": "was held by a gate", "failed": "failed", "paused": "stopped before its end", "damaged": "left a damaged record"}
+    ended |= {
+        "held": "was held by a gate",
+        "failed": "failed",
+        "paused": "stopped before its end",
+        "damaged": "left a damaged record",
+    }
     return f"The last run {ended.get(last.state, words.status(last.state))}.{wrong or ' Nothing is open.'}"
 
 

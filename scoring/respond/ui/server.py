@@ -27,7 +27,9 @@ from scoring.respond.ui.views import MissingPageError, Place, Shown
 
 _MOST_AT_ONCE, _END_S, _LONGEST_HEAD = 64, 2, 16 << 10
 # The report is a file of the workspace: whatever stands in it may style itself, and do nothing else.
-_REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
+_REPORT_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
+)
 View = Callable[[Place, Request], Shown]
 _VIEWS: dict[str, tuple[str, View]] = {
     "": ("overview.html", lambda place, request: views.overview(place)),

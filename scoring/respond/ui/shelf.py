@@ -52,7 +52,7 @@ class Shelf:
     def lasting(self, name: str, made: Made[T]) -> T | Damaged | None:
         """Of a file that is created once and never changed; None where there is none."""
         kept = self._get((name, made))
-        return kept[1] if kept is not None else self._read(name, made, "")  # type: ignore[no-any-return]
+        return kept[1] if kept is not None else self._read(name, made, "")
 
     def changing(self, name: str, made: Made[T]) -> T | Damaged | None:
         """Of a file that may be replaced."""
@@ -67,7 +67,7 @@ class Shelf:
             return kept[1]  # type: ignore[no-any-return]
         return self._read(name, made, stamp)
 
-    def many(self, read: Callable[[str, Made[T]], T | Damaged | None], names: Iterable[str], made: Made[T]) -> list[Any]:
+    def many(self, read: Callable[[str, Made[Any]], Any], names: Iterable[str], made: Made[Any]) -> list[Any]:
         """`read` is `lasting` or `changing`; in the order of the names."""
         return self.each(lambda name: read(name, made), names)
 
