@@ -6,6 +6,7 @@ ScoringError                 70  internal: a bug of ours, with the place
   SourceError                69  rows cannot be read
     InputChangedError        75  a file is no longer what was planned: run again
   StoreError                 69  the workspace cannot be written or does not keep its promises
+  AddressError               69  an address cannot be served at
   TemporaryError             75  run me again: nothing is lost
     BusyError                75  another run works on this workspace
     PausedError              75  stopped by policy, state kept

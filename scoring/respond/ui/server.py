@@ -106,7 +106,7 @@ class _Site:
         return self._said(f"This page has a fault: {clean(bug(error))}. The workspace is as it was.", 500, None)
 
     def _place(self, request: Request) -> Place:
-        number = request.path_params["place"]
+        number = int(request.path_params["place"])
         if number >= len(self._places):
             raise HTTPException(404)
         return self._places[number]
