@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from live_site import PAGES, manifest, part, put, record, site
+from obstore.store import MemoryStore
 from pages import HOSTILE, Page
 
 from scoring.ledger.chain import Ledger
 from scoring.stores import LocalStore
+from scoring.stores.objects import ObjectStore
 
 TOKEN = "a-token-of-this-test"
 HEADERS = ("content-security-policy", "x-content-type-options", "x-frame-options", "referrer-policy", "cache-control")
@@ -258,6 +260,19 @@ def test_a_run_is_running_while_it_says_so(store):
     assert "6.0 s to 9.0 s" in said
     assert "no sign of life" in told(120)
     assert "failed" in told(120, "failed")
+
+
+def test_a_bucket_is_read_as_a_folder_is():
+    store = ObjectStore("memory://bucket", MemoryStore())
+    store.put("scores/_manifests/date=2026-01-01/v00001.json", json.dumps(manifest("date=2026-01-01")).encode())
+    put(store, "runs/r1/record.json", record("r1", "published", [part("date=2026-01-01")]))
+    Ledger(store, "somebody").append("published", "date=2026-01-01", "published date=2026-01-01 v1", {"run_id": "r1", "version": 1})
+    found = site(store)
+    for path in paths():
+        assert found.ask(path).code == 200, path
+    assert "chain holds" in Page(found.ask("/w/0/ledger").text).text
+    put(store, "runs/r1/record.json", record("r1", "failed"))
+    assert "failed" in Page(found.ask("/w/0/runs").text).text
 
 
 def test_made_by_another_model_is_stale(store):
