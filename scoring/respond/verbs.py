@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Verb:
     """`places` are said without a name, in this order; `words` as name=value or --name value; `switches` as --name.
 
-    A `job` takes Hydra's groups and overrides, beside its words. `file` is where it stands in `jobs`, if not under its own name.
+    A `job` takes Hydra's groups and overrides, beside its words; `again` are verbs that take the settings of a run that was. `file`
+    is where it stands in `jobs`, if not under its own name.
     """
 
     said: str
@@ -17,6 +18,7 @@ class Verb:
     words: tuple[str, ...] = ()
     switches: tuple[str, ...] = ()
     job: bool = False
+    again: bool = False
     file: str = ""
 
 
@@ -31,6 +33,12 @@ VERBS = {
     ),
     "report": Verb(
         "make the report of a run again; --compare OTHER RUN sets two runs side by side", ("run",), ("workspace", "compare", "out")
+    ),
+    "replay": Verb(
+        "score a sample of published rows again, and say what differs and why",
+        ("run",),
+        ("workspace", "sample", "partition", "bundle"),
+        again=True,
     ),
     "baseline": Verb(
         "count what the training rows and their scores look like, for drift",
