@@ -48,7 +48,8 @@ class Sample:
 class Replay:
     """`status`: reproduced (every row bit-equal), within-tolerance, different, or not-compared. `now_quarantined` counts rows that
     had a score by why they have none now, `now_scored` the reverse, `missing` published rows that no row of the input stands for;
-    `columns` are in one of both alone. `carried` counts rows whose copied columns differ.
+    `columns` are in one of both alone. `carried` counts rows whose copied columns differ (they are different, whatever their
+    scores), `treated` those whose pseudonyms, masks or intervals do (they are not: another key makes other pseudonyms).
     """
 
     run_id: str
@@ -63,6 +64,7 @@ class Replay:
     now_scored: int = 0
     missing: int = 0
     carried: int = 0
+    treated: int = 0
     columns: tuple[str, ...] = ()
     facts: tuple[Fact, ...] = ()
     swaps: tuple[Swap, ...] = ()
@@ -126,6 +128,7 @@ class _Pass:
             now_scored=found.now_scored,
             missing=found.missing,
             carried=found.carried,
+            treated=found.treated,
             columns=tuple(sorted(found.absent)),
             facts=facts,
             swaps=swaps,
@@ -281,6 +284,7 @@ def render(found: Replay) -> str:
     lines += [f"  {found.now_scored:>10,}  quarantined then, scored now"] if found.now_scored else []
     lines += [f"  {found.missing:>10,}  published, and no row of the input stands for them"] if found.missing else []
     lines += [f"  {found.carried:>10,}  with other values in columns that are only copied"] if found.carried else []
+    lines += [f"  {found.treated:>10,}  with other pseudonyms, masks or intervals; another key?"] if found.treated else []
     lines += [f"columns on one side only: {', '.join(found.columns)}"] if found.columns else []
     lines += [_distance(one) for one in found.outputs if one.within or one.different]
     changed = [one for one in found.facts if one.state != "same"]

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from scoring.engine.flow import Broken
 from scoring.engine.rescore import Again, Rescorer
-from scoring.engine.walk import Positions, Span, Stretch, Walk
+from scoring.engine.walk import Mask, Positions, Span, Stretch, Walk
 from scoring.errors import ScoringError, SourceError, StoreError
 from scoring.jobs.replay_scope import Scope
 from scoring.ledger.erasures import followed
@@ -65,6 +65,7 @@ class Comparison:
     now_scored: int = 0
     now_lost: Counter[str] = field(default_factory=Counter)
     carried: int = 0
+    treated: int = 0
     distances: dict[str, Distance] = field(default_factory=dict)
     absent: set[str] = field(default_factory=set)
     examples: list[Example] = field(default_factory=list)
@@ -169,18 +170,22 @@ def _stretch(found: Comparison, key: str, standing: Standing, stretch: Stretch, 
     now = again.table.select(names).take(theirs)
     shared = [output for output in rescorer.model.outputs if output.name in names]
     worst, distances = compare(then, now, shared, _tolerance(rescorer, standing))
+    treated = rescorer.flow.privacy.treated
+    copied = _same(then, now, [name for name in names if name not in (*rescorer.outputs, *treated)])
+    worst[~copied] = APART
     _count(found, worst, distances)
-    found.carried += _copied(then, now, [name for name in names if name not in rescorer.outputs])
+    found.carried += int((~copied).sum())
+    found.treated += int((~_same(then, now, [name for name in names if name in treated])).sum())
     for row in both[worst == APART][:_EXAMPLES].tolist():
         found.example(key, *_where(stretch, row), "scored otherwise")
 
 
-def _copied(then: pa.Table, now: pa.Table, names: Sequence[str]) -> int:
-    """Rows in which columns that are carried have other values, in the form in which they are published."""
+def _same(then: pa.Table, now: pa.Table, names: Sequence[str]) -> Mask:
+    """Rows in which columns that are carried have the same values, in the form in which they are published."""
     if not names or not now.num_rows:
-        return 0
+        return np.ones(now.num_rows, np.bool_)
     batch = storable(now.select(names).combine_chunks().to_batches()[0])
-    return int((~same(then.select(names), pa.Table.from_batches([batch]), names)).sum())
+    return same(then.select(names), pa.Table.from_batches([batch]), names)
 
 
 def _count(found: Comparison, worst: np.ndarray, distances: Sequence[Distance]) -> None:

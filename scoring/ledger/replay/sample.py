@@ -27,7 +27,7 @@ def spans(rows: Sequence[int], wanted: int, run_id: str, places: int = PLACES) -
     for start, stop in _places(total, wanted, run_id, min(places, wanted)):
         for n, end in enumerate(ends):
             first = end - rows[n]
-            if start < end and stop > first:
+            if max(start, first) < min(stop, end):
                 found[n].append((max(start, first) - first, min(stop, end) - first))
     return [_joined(mine) for mine in found]
 
