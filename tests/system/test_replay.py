@@ -71,7 +71,7 @@ def template(data: Path, bundle: Path, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("published")
     shutil.copytree(data, folder / "data", copy_function=shutil.copy2)
     shutil.copytree(bundle, folder / "bundle")
-    score(plain_job(folder / "w", folder / "data", folder / "bundle", source__slice_rows=100))
+    score(plain_job(folder / "w", folder / "data", folder / "bundle", source__slice_rows=240))
     return folder
 
 
@@ -89,7 +89,7 @@ def test_everything_comes_out_again_and_nothing_is_written(place):
     found = again(place / "w")
     assert_reproduced(found, 952)
     assert {path: path.stat().st_mtime_ns for path in (place / "w").rglob("*")} == before
-    assert json.loads(json.dumps(asdict(found)))["sample"] == {"asked": 10_000, "published": 952, "taken": 952, "files": 12}
+    assert json.loads(json.dumps(asdict(found)))["sample"] == {"asked": 10_000, "published": 952, "taken": 952, "files": 4}
 
 
 @settings(max_examples=8)
@@ -312,7 +312,7 @@ def test_a_published_file_that_was_altered_is_shown(place, data, bundle, tmp_pat
 
 
 def test_requeued_rows_are_compared_by_the_run_that_let_them_in(place, data, bundle, tmp_path):
-    score(plain_job(tmp_path / "w", data, bundle, source__slice_rows=100))
+    score(plain_job(tmp_path / "w", data, bundle, source__slice_rows=240))
     wider = plain_job(tmp_path / "w", data, bundle, contract__columns={"amount": WIDE}, run_id="second")
     record = requeue(build(Job, wider), yaml.safe_dump(wider), Quiet(), lambda: None)
     assert record.rows["scored"] == 4
