@@ -92,7 +92,7 @@ def test_everything_comes_out_again_and_nothing_is_written(place):
     assert json.loads(json.dumps(asdict(found)))["sample"] == {"asked": 10_000, "published": 952, "taken": 952, "files": 4}
 
 
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(sample=st.integers(1, 960), partition=st.sampled_from([None, "day=2026-01-02"]))
 def test_any_sample_is_the_same_rows_whenever_it_is_asked(template, sample, partition):
     found = again(template / "w", sample=sample, partition=partition)
