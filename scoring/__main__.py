@@ -31,7 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from scoring.deferred import put_off_pandas
 from scoring.errors import ConfigError, ScoringError, UsageError, bug
-from scoring.jobs.arguments import Said, flags, safe_folder, words
+from scoring.jobs.arguments import Said, first_line, flags, safe_folder, words
 from scoring.respond.manual import clean, manual, paths, program, usage
 from scoring.respond.verbs import VERBS, named
 from scoring.settings import Job, build
@@ -69,7 +69,25 @@ def settings(overrides: Sequence[str], config_dir: str | None) -> tuple[Job, str
     Raises:
         ConfigError: one line: what, where, and the nearest thing that exists.
     """
-    config = composed(overrides, config_dir)
+    return _built(composed(overrides, config_dir))
+
+
+def kept(text: str) -> Job:
+    """The settings of a run from the configuration that was kept with it; references to the environment are resolved as it is now.
+
+    Raises:
+        ConfigError: as `settings`, or it is no configuration.
+    """
+    try:
+        config = OmegaConf.create(text)
+    except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"not a configuration ({first_line(error)})") from None
+    if not isinstance(config, DictConfig) or not config:
+        raise ConfigError("it is empty")
+    return _built(config)[0]
+
+
+def _built(config: DictConfig) -> tuple[Job, str]:
     written = OmegaConf.to_yaml(config, resolve=False)
     if foreign := sorted(set(_RESOLVER.findall(written)) - {"oc.env"}):
         raise ConfigError(f"${{{foreign[0]}:…}} is not allowed in a configuration; only ${{oc.env:NAME}} is.")
@@ -221,13 +239,14 @@ def _run(score: Pass, job: Job, config: str, again: Sequence[str], as_json: bool
 def _plain(verb: str, rest: list[str]) -> int:
     """A verb without Hydra: `command` of its file in `jobs` gives what it found and the exit code, `render` says it.
 
-    One that stays has `serve`, which says what it has to say when it is ready.
+    One that does again what a run did is handed the way to the run's settings. One that stays has `serve`, which says what it has
+    to say when it is ready.
     """
     given = words(verb, rest)
     module = import_module(f"scoring.jobs.{VERBS[verb].file or verb.replace(' ', '_').replace('-', '_')}")
     if VERBS[verb].stays:
         return int(module.serve(given, lambda found: _report(found, module.render, "json" in given.switches)))
-    found, code = module.command(given)
+    found, code = module.command(given, kept) if VERBS[verb].again else module.command(given)
     _report(found, module.render, "json" in given.switches)
     return int(code)
 

@@ -13,11 +13,12 @@ from datetime import UTC, datetime
 
 import pyarrow.parquet as pq
 
+from scoring.engine.environment import environment
 from scoring.errors import ChangedError, ConfigError, StoreError
 from scoring.jobs.preparation import Prepared, declared, identify
 from scoring.jobs.publishing import Publishing, Waiting
 from scoring.jobs.recovery import announce, recover
-from scoring.jobs.run import Pass, Watcher, environment
+from scoring.jobs.run import Pass, Watcher
 from scoring.jobs.selection import select
 from scoring.jobs.workspace import existing
 from scoring.ledger import runs

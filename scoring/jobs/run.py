@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,12 +10,9 @@ from functools import partial
 from random import Random
 from typing import Protocol
 
-import pyarrow as pa
-import torch
-
-from scoring import __version__
 from scoring.admit.treatments import tagged
 from scoring.engine import lane
+from scoring.engine.environment import environment
 from scoring.errors import TemporaryError
 from scoring.jobs import telling
 from scoring.jobs.preparation import Prepared, prepare
@@ -176,13 +172,6 @@ class Pass:
         if record.work.get("tokens"):
             rates["tokens_per_second"] = round((record.work["tokens"] - self._resumed_tokens) / scoring_s, 1)
         return replace(record, rates=record.rates | rates)
-
-
-def environment() -> dict[str, str]:
-    """What the scores were made with."""
-    cuda = torch.version.cuda or ""
-    found = {"python": platform.python_version(), "torch": str(torch.__version__), "pyarrow": pa.__version__, "cuda": cuda}
-    return found | {"scoring": __version__, "platform": platform.platform()}
 
 
 def _watched_by(prepared: Prepared) -> dict[str, str]:

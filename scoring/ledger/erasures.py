@@ -48,6 +48,14 @@ def rewritten(store: Store, path: str, before: str, after: str) -> None:
         seq += 1
 
 
+def followed(store: Store) -> dict[tuple[str, str], str]:
+    """(path, version) of an input file -> the version that erasures have left of it."""
+    found: dict[tuple[str, str], str] = {}
+    for step in reversed([json.loads(store.get(key)) for key in store.list(_INPUTS)]):
+        found[step["path"], step["before"]] = found.get((step["path"], step["after"]), step["after"])
+    return found
+
+
 def earlier_inputs(store: Store, partitions: Sequence[Partition]) -> dict[str, set[str]]:
     """Input digests that each partition had before erasures rewrote its files; empty where none did."""
     steps = [json.loads(store.get(key)) for key in store.list(_INPUTS)]

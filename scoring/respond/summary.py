@@ -108,4 +108,6 @@ def _where(record: RunRecord, workspace: str, program: str) -> list[str]:
     quoted = shlex.quote(f"workspace={place}")
     held = [shlex.quote(p.key) for p in record.partitions if p.status == "held"][:1]
     decide = [f"  {program} release-held {shlex.quote(record.run_id)} {key} {quoted} --reason=…" for key in held]
-    return [*lines, "next:", f"  {program} quarantine {quoted}", *decide, f"  {program} verify {quoted}"]
+    scored = record.run_id and record.status.startswith("published")
+    again = [f"  {program} replay {shlex.quote(record.run_id)} {quoted}"] if scored else []
+    return [*lines, "next:", f"  {program} quarantine {quoted}", *decide, f"  {program} verify {quoted}", *again]

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 class Verb:
     """`places` are said without a name, in this order; `words` as name=value or --name value; `switches` as --name.
 
-    A `job` takes Hydra's groups and overrides, beside its words. `file` is where it stands in `jobs`, if not under its own name.
-    `several` are words that may be said more than once. A verb that `stays` goes on until it is ended.
+    A `job` takes Hydra's groups and overrides, beside its words; `again` are verbs that take the settings of a run that was. `file`
+    is where it stands in `jobs`, if not under its own name. `several` are words that may be said more than once. A verb that
+    `stays` goes on until it is ended.
     """
 
     said: str
@@ -18,6 +19,7 @@ class Verb:
     words: tuple[str, ...] = ()
     switches: tuple[str, ...] = ()
     job: bool = False
+    again: bool = False
     file: str = ""
     several: tuple[str, ...] = ()
     stays: bool = False
@@ -34,6 +36,12 @@ VERBS = {
     ),
     "report": Verb(
         "make the report of a run again; --compare OTHER RUN sets two runs side by side", ("run",), ("workspace", "compare", "out")
+    ),
+    "replay": Verb(
+        "score a sample of published rows again, and say what differs and why",
+        ("run",),
+        ("workspace", "sample", "partition", "bundle"),
+        again=True,
     ),
     "ui": Verb(
         "show workspaces in a browser, while runs go on: runs, progress, partitions, drift, quarantine, ledger",
