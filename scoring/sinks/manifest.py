@@ -9,7 +9,7 @@ from typing import Any
 
 from scoring.errors import StoreError
 from scoring.sinks import decisions
-from scoring.sinks.decisions import Override, Requeued
+from scoring.sinks.decisions import Override, Requeued, Restated
 from scoring.stores import Store
 from scoring.types import Check, Receipt, canonical, digest
 
@@ -61,6 +61,7 @@ class Manifest:
     override: Override | None = None
     requeued: tuple[Requeued, ...] = ()
     subject: dict[str, str] = field(default_factory=dict)
+    restated: Restated | None = None
 
     @property
     def name(self) -> str:
@@ -76,6 +77,7 @@ class Manifest:
         for name in ("files", "quarantine"):
             raw[name] = tuple(PublicFile(**f) for f in raw[name])
         raw["override"] = decisions.override(raw.get("override"))
+        raw["restated"] = decisions.restated(raw.get("restated"))
         raw["requeued"] = decisions.requeues(raw.get("requeued", []))
         return cls(**{**raw, "checks": tuple(Check(**c) for c in raw["checks"])})
 
