@@ -64,6 +64,7 @@ def backfill(
         probe(store)
         if seat.alone_here():
             store.sweep(_LEFT_S)
+            seat.leases.sweep()
         ledger = Ledger(store)
         recover(store, ledger)
         if job.watch.enabled:

@@ -1,6 +1,6 @@
 """Who may work on what now, so that two do not do the same: one object for each generation of a lease, created by put-if-absent.
 
-    control/leases/<name>/00001.json      {"holder": id of a presence}
+    control/leases/<digest of the name>-00001.json      {"holder": id of a presence, "name": …}
 
 A lease counts while its holder is present and alive. Of those who find it free, one creates the next generation. A lease that is
 wrong costs work, never rows: whether something is published is decided by its manifest.
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from scoring.errors import StoreError
 from scoring.stores import Store
-from scoring.types import canonical
+from scoring.types import canonical, digest
 
 ROOT = "control/leases"
 
@@ -52,13 +52,14 @@ class Leases:
 
     def claim(self, name: str) -> bool:
         """Whether it is ours now. Raises: StoreError, OSError."""
-        found = {key: self._read(key) for key in self._store.list(f"{ROOT}/{name}") if "/" not in key[len(f"{ROOT}/{name}/") :]}
+        stem = f"{ROOT}/{digest(name)[:24]}-"
+        found = {key: self._read(key) for key in self._store.list(ROOT) if key.startswith(stem)}
         living = set(self._alive()) if any(lease.holder != self._me for lease in found.values()) else set()
         wanted = next_generation(list(found.values()), self._me, living.__contains__)
         if wanted is None:
             return False
-        key = f"{ROOT}/{name}/{wanted:05d}.json"
-        ours = key in found or self._store.put(key, canonical({"holder": self._me}))
+        key = f"{stem}{wanted:05d}.json"
+        ours = key in found or self._store.put(key, canonical({"holder": self._me, "name": name}))
         if ours:
             with self._lock:
                 self._mine[name] = key
@@ -77,8 +78,14 @@ class Leases:
         for name in list(self._mine):
             self.release(name)
 
+    def sweep(self) -> None:
+        """Remove what the dead left. Only where nobody else is present. Raises: StoreError, OSError."""
+        for key in self._store.list(ROOT):
+            if key not in self._mine.values():
+                self._store.remove(key)
+
     def _read(self, key: str) -> Lease:
-        generation = int(key.rsplit("/", 1)[1].removesuffix(".json"))
+        generation = int(key.rsplit("-", 1)[1].removesuffix(".json"))
         try:
             return Lease(generation, str(json.loads(self._store.get(key))["holder"]))
         except (StoreError, OSError, ValueError, KeyError, TypeError):

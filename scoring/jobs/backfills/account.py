@@ -94,14 +94,9 @@ def after(line: Line, ended: tuple[RunRecord, PartitionRecord] | None, left: str
         return replace(found, action=action, reason=reason, status=status, exit_code=ending)
     run, part = ended
     why = _why(run, part) or (found.reason if part.status in ("held", "failed") else "")
-    facts: dict[str, Any] = {
-        "rows": part.rows,
-        "version": part.version,
-        "run_id": run.run_id,
-        "model": run.model.get("version", ""),
-    }
     ending = code(part.status, run.cause if part.status in ("failed", "paused") else "")
-    return replace(found, status=part.status, reason=why, exit_code=ending, **facts)
+    found = replace(found, status=part.status, reason=why, exit_code=ending, rows=part.rows, version=part.version)
+    return replace(found, run_id=run.run_id, model=run.model.get("version", ""))
 
 
 def totals(intervals: Sequence[IntervalRecord]) -> dict[str, Any]:

@@ -91,8 +91,8 @@ class _Choice:
         found = {named[0]: key for key in self._inputs if (named := of_key(key, self._request.where))}
         if not found:
             raise ConfigError(
-                f"source.path: no folder below {self._job.source.path} names a day or an hour, and a backfill goes by them. Lay the "
-                "data out as date=2026-01-31[/hour=05]; docs/backfill.md says how a table with a time column gets there."
+                f"source.path: no folder below {self._job.source.path} names a day or an hour, and a backfill goes by them. "
+                "Lay the data out as date=2026-01-31[/hour=05]; docs/backfill.md says how a table with a time column gets there."
             )
         if len(found) > 1:
             raise ConfigError(f"source.path: {found['day']} is a day and {found['hour']} an hour. Backfill a source of one sort.")
