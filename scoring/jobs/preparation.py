@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, tzinfo
 from hashlib import sha256
 from importlib.util import find_spec
@@ -28,6 +28,7 @@ from scoring.settings import Column, Contract, Job, build
 from scoring.sinks.publish import Identity, Manifest, published
 from scoring.sinks.staged import refuse_clashes
 from scoring.sources.discover import Found, discover
+from scoring.sources.guard import content_of
 from scoring.sources.ready import Readiness
 from scoring.sources.slices import refuse_absent
 from scoring.stores import Store
@@ -68,7 +69,9 @@ def prepare(job: Job, store: Store | None) -> Prepared:
     identity, lanes, gone, contract = identify(job, store)
     found = discover(job.source, part("sources", job.source.kind).SUFFIXES)
     baseline = checked(job, contract, found.partitions)
-    standing = standing_of(store, found.partitions)
+    stood = {manifest.key: manifest for manifest in (published(store) if store else ())}
+    found = replace(found, partitions=fingerprinted(job, found.partitions, stood))
+    standing = standing_of(store, found.partitions, stood)
     wanted = tuple(p for p in found.partitions if _wanted(p, standing.get(p.key), identity.parts, job.release.on_change))
     unready = not_ready(job, wanted)
     todo = tuple(p for p in wanted if p.key not in unready)
@@ -87,16 +90,39 @@ class Published:
     made_of: str
 
 
-def standing_of(store: Store | None, partitions: Sequence[Partition]) -> dict[str, Published]:
-    """What is published, by key; of partitions without input too."""
-    if store is None:
-        return {}
-    before, inputs = earlier_inputs(store, partitions), {p.key: p.input_digest for p in partitions}
-    found = {}
-    for manifest in published(store):
-        same = manifest.input_digest in before.get(manifest.key, ())
-        found[manifest.key] = Published(manifest, inputs[manifest.key] if same else manifest.input_digest)
-    return found
+def fingerprinted(job: Job, partitions: Sequence[Partition], stood: Mapping[str, Manifest]) -> tuple[Partition, ...]:
+    """With the digests of their files, where `source.fingerprint` says so. A file is read only if nothing was published of it in
+    this version. Raises: SourceError: a file cannot be read.
+    """
+    if job.source.fingerprint == "stat":
+        return tuple(partitions)
+    found = []
+    for partition in partitions:
+        known = _contents(stood.get(partition.key))
+        files = (replace(f, content=known.get((f.path, f.version)) or content_of(f)) for f in partition.files)
+        found.append(replace(partition, files=tuple(files)))
+    return tuple(found)
+
+
+def standing_of(store: Store | None, partitions: Sequence[Partition], stood: Mapping[str, Manifest]) -> dict[str, Published]:
+    """What is published, by key; of partitions without input too. `stood` are the manifests."""
+    known = {path: content for manifest in stood.values() for path, content in _contents(manifest).items()}
+    before = earlier_inputs(store, partitions, known) if store else {}
+    same = {p.key: {_by_stat(p), p.input_digest, *before.get(p.key, ())} for p in partitions}
+    inputs = {p.key: p.input_digest for p in partitions}
+    return {
+        key: Published(manifest, inputs[key] if manifest.input_digest in same.get(key, ()) else manifest.input_digest)
+        for key, manifest in stood.items()
+    }
+
+
+def _contents(manifest: Manifest | None) -> dict[tuple[str, str], str]:
+    return {(path, version): content for path, version, content in (manifest.inputs if manifest else ())}
+
+
+def _by_stat(partition: Partition) -> str:
+    """The digest that it has where files are told apart by size and time."""
+    return replace(partition, files=tuple(replace(file, content="") for file in partition.files)).input_digest
 
 
 def checked(job: Job, contract: Contract, partitions: Sequence[Partition]) -> Baseline | None:
@@ -167,7 +193,7 @@ def _prove(job: Job, found: bundle.Bundle, contract: Contract) -> None:
 
 def identity_parts(job: Job, model_digest: str) -> dict[str, str]:
     """Digests of all that decides what a published row is. Batch size, lanes, devices and retries are not among it."""
-    source = {k: v for k, v in asdict(job.source).items() if k not in ("path", "slice_rows", "ready")}
+    source = {k: v for k, v in asdict(job.source).items() if k not in ("path", "slice_rows", "ready", "fingerprint")}
     model = {"digest": model_digest, "module": job.model.module}
     contract = {k: v for k, v in asdict(job.contract).items() if k not in VERDICTS}
     for place in ("key_env", "suppress"):  # where things lie; who is on the list changes no row that was published

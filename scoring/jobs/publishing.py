@@ -134,7 +134,9 @@ class Publishing:
             more = (waiting.promised, self._sites, self._ledger.head)
             decision = self._decisions.get(key)
             replaces, why = (decision.replaces, decision.why) if decision else (None, ())
-            manifest = publish(self._store, self._identity, *given, *more, replaces=replaces, why=why)
+            manifest = publish(
+                self._store, self._identity, *given, *more, replaces=replaces, why=why, inputs=waiting.partition.files
+            )
             announce(self._store, self._ledger, manifest)
             version = manifest.version
             if self._watching is not None:

@@ -42,6 +42,7 @@ class Source:
     slice_rows: AtLeastOne = 500_000  # target; a slice is at least one row group
     hive: bool = True
     duplicates: Literal["quarantine", "keep"] = "quarantine"
+    fingerprint: Literal["stat", "content"] = "stat"  # what makes an input file another: its size and time, or its bytes
     ready: Ready = Ready()
     csv: Csv = Csv()
 

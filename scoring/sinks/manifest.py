@@ -42,6 +42,7 @@ class PublicFile:
 class Manifest:
     """`files` in input order, requeued ones after the others; `created` is UTC, ISO 8601.
 
+    `inputs` are (path, version, SHA-256) of the files it was made of, where files are told apart by content.
     `ledger` is {seq, hash} of the newest ledger entry before this version: entries cut off later do not go unseen.
     """
 
@@ -62,6 +63,7 @@ class Manifest:
     requeued: tuple[Requeued, ...] = ()
     subject: dict[str, str] = field(default_factory=dict)
     restated: Restated | None = None
+    inputs: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def name(self) -> str:
@@ -77,6 +79,7 @@ class Manifest:
         for name in ("files", "quarantine"):
             raw[name] = tuple(PublicFile(**f) for f in raw[name])
         raw["override"] = decisions.override(raw.get("override"))
+        raw["inputs"] = tuple((path, version, content) for path, version, content in raw.get("inputs", []))
         raw["restated"] = decisions.restated(raw.get("restated"))
         raw["requeued"] = decisions.requeues(raw.get("requeued", []))
         return cls(**{**raw, "checks": tuple(Check(**c) for c in raw["checks"])})

@@ -20,7 +20,7 @@ from scoring.sinks.decisions import Override, Requeued, Restated
 from scoring.sinks.folder import Folder, public_folder
 from scoring.sinks.manifest import Identity, Manifest, PublicFile, current, public_files, published, read, rejected_files
 from scoring.stores import Store
-from scoring.types import Check, Counts, Receipt
+from scoring.types import Check, Counts, File, Receipt
 
 __all__ = ["Identity", "Manifest", "PublicFile", "amend", "current", "publish", "published", "repair"]
 
@@ -38,12 +38,14 @@ def publish(
     override: Override | None = None,
     replaces: int | None = None,
     why: Sequence[str] = (),
+    inputs: Sequence[File] = (),
 ) -> Manifest:
     """Publish the staged slices of a partition, in this order. Publishing the same again finishes what is unfinished.
 
     `planned_rows` is what the footers promised, None where only reading told. `sites` is told where we are (fault drills).
     `ledger` is the ledger's head now. `override` is a person's decision, where a gate had held the partition. `replaces` is the
     version that was looked at when it was decided to score (0: none), None where nobody else can publish; `why` is kept with it.
+    `inputs` are the files: what is known of their content is kept.
 
     Raises:
         StoreError: rows are not accounted for, a staged file is gone, or the store fails.
@@ -52,7 +54,8 @@ def publish(
     counts = _conserved(key, receipts, planned_rows)
     with store.turn():
         manifest = _next(store, identity, key, input_digest, receipts, checks, counts, replaces, why)
-        return _establish(store, replace(manifest, ledger=dict(ledger or {}), override=override), sites)
+        told = tuple((file.path, file.version, file.content) for file in inputs if file.content)
+        return _establish(store, replace(manifest, ledger=dict(ledger or {}), override=override, inputs=told), sites)
 
 
 def amend(

@@ -11,7 +11,7 @@ from scoring.engine.capacity import LanePlan
 from scoring.errors import ConfigError
 from scoring.jobs.backfills.bundles import Models
 from scoring.jobs.backfills.request import Request
-from scoring.jobs.preparation import Prepared, Published, checked, decided, identify, not_ready, standing_of
+from scoring.jobs.preparation import Prepared, Published, checked, decided, fingerprinted, identify, not_ready, standing_of
 from scoring.jobs.suppressing import Suppressed
 from scoring.ledger import runs
 from scoring.parts import part
@@ -20,7 +20,7 @@ from scoring.release.intervals import Grain, of_key
 from scoring.release.staleness import Standing, differs
 from scoring.settings import Contract, Job, Ready
 from scoring.sinks import held as holding
-from scoring.sinks.publish import Identity
+from scoring.sinks.publish import Identity, published
 from scoring.sources.discover import Found, discover
 from scoring.sources.slices import refuse_absent
 from scoring.stores import Store
@@ -73,11 +73,18 @@ class _Choice:
     def __init__(self, job: Job, store: Store | None, request: Request) -> None:
         self._job, self._store, self._request = job, store, request
         self._found = discover(job.source, part("sources", job.source.kind).SUFFIXES)
-        self._inputs = {p.key: p for p in self._found.partitions}
-        self._standing = standing_of(store, self._found.partitions)
+        stood = {manifest.key: manifest for manifest in (published(store) if store else ())}
+        asked = tuple(p for p in self._found.partitions if self._within(p.key))
+        self._inputs = {p.key: p for p in (*self._found.partitions, *fingerprinted(job, asked, stood))}
+        self._standing = standing_of(store, tuple(self._inputs.values()), stood)
         self._failed = _failures(store, self._standing) if store else {}
         self._models = Models(job, store, request)
         self._made: dict[str, _Made] = {}
+
+    def _within(self, key: str) -> bool:
+        """Whether the range has it: no other file need be read."""
+        named = of_key(key, self._request.where)
+        return named is not None and named[1].start < self._request.end and self._request.start < named[1].end
 
     def made(self) -> Chosen:
         grain = self._grain()
@@ -123,9 +130,9 @@ class _Choice:
                 yield Line("", interval, "empty", "wait" if waits else "none", reason="no input yet" if waits else "no input")
 
     def _line(self, key: str, interval: Interval) -> Line:
-        partition, published = self._inputs.get(key), self._standing.get(key)
+        partition, stands = self._inputs.get(key), self._standing.get(key)
         bundle = self._models.of(key, interval) if partition else ""
-        standing = self._stands(key, partition, published, bundle)
+        standing = self._stands(key, partition, stands, bundle)
         due = standing.due(self._request.which)
         reason = standing.failed if partition else "its input is gone"
         more = (standing.why, reason, standing.version, bundle)
