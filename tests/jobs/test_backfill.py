@@ -366,18 +366,19 @@ def test_live_work_is_let_in_between_intervals_and_lanes_stay_warm(models: Path,
     assert verify(store).ok
 
 
-def test_live_work_excludes_live_work_and_a_waiting_backfill_can_be_stopped(models: Path, data: Path, tmp_path: Path) -> None:
+def test_live_work_excludes_live_work_and_a_waiting_backfill_can_be_stopped(
+    models: Path, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     store = open_store(str(tmp_path / "w"))
     with alone(store, {"run": "erasure"}):
         with pytest.raises(BusyError, match="erasure"), alone(store, {"run": "another"}):
             pass
         with pytest.raises(PausedError, match=r"Stopped by SIGTERM\. The backfill was waiting"):
             back(job(models, data, tmp_path / "w"), stop=lambda: "Stopped by SIGTERM.")
-    with Seat(store, "a backfill", lambda: None) as seat:
+    with Seat(store, "a backfill", lambda: None) as seat, caplog.at_level("WARNING"):
         waiting = in_thread(lambda: nightly(job(models, data, tmp_path / "w")))
-        while not seat.wanted:
-            pass
-        assert versions(tmp_path / "w") == {}, "the run waits"
+        while not (seat.wanted and "waiting for a backfill (pid" in caplog.text):
+            assert versions(tmp_path / "w") == {}, "the run does not wait"
         seat.give_way()
         assert waiting().status == "published"
 
