@@ -4,7 +4,8 @@
 
 `run` is `scoring run` over the same daily partitions, `one table` the same rows as one partition: what days cost at all. Rates are
 those of the record: rows per second from the first lane that is ready to the last row published. The overhead of an interval is the
-difference of the scoring times of `backfill` and `run`, by interval. The last lines are one JSON object each.
+difference of scoring times by interval; beside one table it holds all that files, footers and publications cost. The last lines are
+one JSON object each.
 """
 
 from __future__ import annotations
@@ -93,9 +94,13 @@ def main() -> None:
     for other in ("run", "one table"):
         row = {"name": f"backfill / {other}", "ours": rates["backfill"], "theirs": rates[other]}
         print(json.dumps(row | {"ratio": round(rates["backfill"] / rates[other], 3), "unit": "rows/s", "n": given.rounds}))
-    more = [(mine[1] - theirs[1]) / given.days * 1e3 for mine, theirs in zip(found["backfill"], found["run"], strict=True)]
-    row = {"name": "overhead of an interval beyond a run", "ours": round(statistics.median(more), 2), "theirs": GOAL_MS}
-    print(json.dumps(row | {"ratio": round(statistics.median(more) / GOAL_MS, 3), "unit": "ms", "n": given.rounds}))
+    for other, words in (
+        ("one table", "overhead of an interval beyond scoring its rows"),
+        ("run", "… beyond what a run takes for it"),
+    ):
+        more = [(mine[1] - theirs[1]) / given.days * 1e3 for mine, theirs in zip(found["backfill"], found[other], strict=True)]
+        row = {"name": words, "ours": round(statistics.median(more), 2), "theirs": GOAL_MS}
+        print(json.dumps(row | {"ratio": round(statistics.median(more) / GOAL_MS, 3), "unit": "ms", "n": given.rounds}))
 
 
 if __name__ == "__main__":
