@@ -121,7 +121,7 @@ def test_two_backfills_and_a_nightly_run_killed(
 def assert_once_per_decision(workspace: Path) -> None:
     """A decision is to replace version n, and by whom. No run carries out two for one partition, and no version has two.
 
-    A backfill of all that is killed when its run has ended has been carried out: said again it is another decision, and another run.
+    A backfill of all that is killed when its run has ended was carried out: said again it is another decision, and another run.
     """
     store = open_store(str(workspace))
     found = manifests(workspace)
