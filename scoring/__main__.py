@@ -31,6 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from scoring.deferred import put_off_pandas
 from scoring.errors import ConfigError, ScoringError, UsageError, bug
+from scoring.jobs import endings
 from scoring.jobs.arguments import Said, first_line, flags, safe_folder, words
 from scoring.respond.manual import clean, manual, paths, program, usage
 from scoring.respond.verbs import VERBS, named
@@ -38,8 +39,6 @@ from scoring.settings import Job, build
 from scoring.types import RunRecord
 
 Pass = Callable[..., RunRecord]  # (job, config, watcher, why to stop)
-_STATUS_CODES = {"held": 65, "paused": 75, "failed": 70}
-_CAUSE_CODES = {"input": 75, "disk": 75, "memory": 75, "store": 69, "start": 78}
 _RESOLVER = re.compile(r"\$\{\s*([^:{}]*?)\s*[:{]")  # also of a name that is itself looked up
 _FROM_ENVIRONMENT = re.compile(r"\$\{oc\.env:\s*(\w+)")
 _LEAST_SECRET = 4  # characters: shorter values would turn up in any message
@@ -165,8 +164,8 @@ def _command(arguments: list[str]) -> int:
 
 
 def _job(verb: str, rest: list[str]) -> int:
-    """run, plan and requeue: Hydra overrides, --cfg job, --multirun, --config-dir, --json."""
-    said = flags(rest, VERBS[verb].words)
+    """run, plan, backfill and requeue: Hydra overrides, --cfg job, --multirun, --config-dir, --json."""
+    said = flags(rest, VERBS[verb].words, VERBS[verb].switches)
     return _sweep(verb, said) if said.flags & {"-m", "--multirun"} else _one(verb, said.words, said)
 
 
@@ -195,10 +194,11 @@ def _one(verb: str, overrides: Sequence[str], said: Said) -> int:
         from scoring.jobs import plan
 
         return _report(plan.plan(job), plan.render, "--json" in said.flags)
-    score = _requeue(said) if verb == "requeue" else _score()
     own = [f"{name}={value}" for name, value in said.own.items()]
     again = [verb, *overrides, *own, *([f"--config-dir={folder}"] if folder else [])]
-    return _run(score, job, config, again, "--json" in said.flags)
+    if verb == "backfill":
+        return _backfill(job, config, again, said)
+    return _run(_requeue(said) if verb == "requeue" else _score(), job, config, again, "--json" in said.flags)
 
 
 def _score() -> Pass:
@@ -233,7 +233,33 @@ def _run(score: Pass, job: Job, config: str, again: Sequence[str], as_json: bool
         _say(f"State is kept. To go on: {called} {' '.join(shlex.quote(word) for word in again)}")
     if stop.number is not None and record.status == "paused":
         return 128 + stop.number
-    return 0 if record.status.startswith("published") else _CAUSE_CODES.get(record.cause, _STATUS_CODES[record.status])
+    return endings.code(record.status, record.cause)
+
+
+def _backfill(job: Job, config: str, again: Sequence[str], said: Said) -> int:
+    from scoring.jobs import telling
+    from scoring.jobs.backfill import backfill, plan
+    from scoring.jobs.backfills.account import render
+    from scoring.jobs.reporting import Page
+    from scoring.respond.progress import ProgressWatcher
+
+    as_json = "--json" in said.flags
+    if "--dry-run" in said.flags:
+        return _report(plan(job, said.own), partial(render, colour=sys.stdout.isatty()), as_json)
+    telling.refuse(job.respond)
+    stop = _Signals()
+    found, ran = backfill(job, config, said.own, partial(ProgressWatcher, sys.stderr), stop.why)
+    _report(found, render, as_json)
+    called = program(sys.argv[0])
+    for one, record in ran:
+        page, told = Page(one, record), telling.tell(one, record)
+        for line in (page.line(called), told.line() if told else ""):
+            if line:
+                (_say if as_json else _print)(line)
+    if stop.number is not None and any(record.status == "paused" for _, record in ran):
+        _say(f"State is kept. To go on: {called} {' '.join(shlex.quote(word) for word in again)}")
+        return 128 + stop.number
+    return found.exit_code
 
 
 def _plain(verb: str, rest: list[str]) -> int:

@@ -9,6 +9,7 @@ ScoringError                 70  internal: a bug of ours, with the place
   AddressError               69  an address cannot be served at
   TemporaryError             75  run me again: nothing is lost
     BusyError                75  another run works on this workspace
+      OvertakenError         75  another run published the partition meanwhile
     PausedError              75  stopped by policy, state kept
   RefusedError               77  approval or signature missing
   ConfigError                78  the configuration says something that cannot be
@@ -85,6 +86,10 @@ class TemporaryError(ScoringError):
 
 
 class BusyError(TemporaryError):
+    pass
+
+
+class OvertakenError(BusyError):
     pass
 
 

@@ -40,11 +40,14 @@ class Interval:
 
 @dataclass(frozen=True)
 class File:
-    """One input file as it was when listed. `version` changes when the content may have (size and mtime_ns, or an ETag)."""
+    """One input file as it was when listed. `version` changes when the content may have (size and mtime_ns, or an ETag); `content`
+    is its SHA-256 where files are told apart by that.
+    """
 
     path: str
     size: int
     version: str
+    content: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ class Partition:
     @property
     def input_digest(self) -> str:
         """What the partition was made of: changes when a file comes, goes or is rewritten."""
-        return digest(sorted([f.path, f.version] for f in self.files))
+        return digest(sorted([f.path, f.content or f.version] for f in self.files))
 
 
 @dataclass(frozen=True)

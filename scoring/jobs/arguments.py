@@ -24,8 +24,8 @@ class Said:
     own: dict[str, str] = field(default_factory=dict)
 
 
-def flags(rest: list[str], own: tuple[str, ...] = ()) -> Said:
-    """`own` are the words that are not for Hydra; they may be said as options too.
+def flags(rest: list[str], own: tuple[str, ...] = (), switches: tuple[str, ...] = ()) -> Said:
+    """`own` are the words that are not for Hydra; they may be said as options too. `switches` are options of the verb.
 
     Raises:
         UsageError: an option that there is not, or one without its value.
@@ -44,10 +44,11 @@ def flags(rest: list[str], own: tuple[str, ...] = ()) -> Said:
             said.add("--cfg")
             if (value or next(pending, "")) != "job":
                 raise UsageError("--cfg shows one thing: --cfg job.")
-        elif word in ("--json", "-m", "--multirun"):
+        elif word in ("--json", "-m", "--multirun", *(f"--{switch}" for switch in switches)):
             said.add(word)
         elif word.startswith("-"):
-            raise UsageError(f"{word} is not an option. Options: --json, --cfg job, --multirun, --config-dir=…, --help.")
+            more = "".join(f"--{switch}, " for switch in switches)
+            raise UsageError(f"{word} is not an option. Options: {more}--json, --cfg job, --multirun, --config-dir=…, --help.")
         else:
             words.append(word)
     return Said(frozenset(said), words, config_dir, mine)

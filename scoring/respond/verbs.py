@@ -28,6 +28,12 @@ class Verb:
 VERBS = {
     "run": Verb("score what is not scored yet and publish it", job=True),
     "plan": Verb("say what a run would do, without doing it", job=True),
+    "backfill": Verb(
+        "score the days or hours of a range that are missing, failed or stale; --dry-run shows a calendar",
+        words=("start", "end", "grain", "which", "order", "max_partitions", "max_cost", "timezone", "model"),
+        switches=("dry-run",),
+        job=True,
+    ),
     "doctor": Verb("say what this machine offers and what a run would use", words=("workspace", "store")),
     "verify": Verb("check that what was published is still what was published", words=("workspace",)),
     "quarantine": Verb(

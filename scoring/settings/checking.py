@@ -42,6 +42,7 @@ Positive = Annotated[float, Within(0, above=True)]
 _NEVER_EMPTY = (
     *("workspace", "path", "kind", "bundle", "address", "key_env", "key_id", "subject", "suppress", "purpose"),
     *("url", "token_env", "namespace", "parent", "textfile", "pushgateway"),
+    *("success_file", "watermark"),
 )
 
 

@@ -112,7 +112,7 @@ class ObjectStore:
             weakref.finalize(self, shutil.rmtree, self._spool, ignore_errors=True)
         return self._spool / f"{name}-{secrets.token_hex(6)}"
 
-    def sweep(self) -> None:
+    def sweep(self, older_s: float = 0.0) -> None:
         """Nothing: the spool is this process's own."""
 
     def open_path(self, key: str) -> str:
