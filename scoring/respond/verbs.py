@@ -23,6 +23,11 @@ class Verb:
 VERBS = {
     "run": Verb("score what is not scored yet and publish it", job=True),
     "plan": Verb("say what a run would do, without doing it", job=True),
+    "bench": Verb(
+        "measure configurations beside each other on a sample, and say which to choose",
+        words=("rows", "seconds", "repeats", "save", "out"),
+        job=True,
+    ),
     "doctor": Verb("say what this machine offers and what a run would use", words=("workspace", "store")),
     "verify": Verb("check that what was published is still what was published", words=("workspace",)),
     "quarantine": Verb(
