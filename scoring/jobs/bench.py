@@ -115,7 +115,7 @@ def _written(entries: Sequence[Entry], record: BenchRecord, wanted: Asked) -> Be
     result = next((r for r in record.results if r.name == record.choice.name), None)
     if wanted.profile is not None and entry is not None and result is not None and result.measured is not None:
         compared = [e.job for e in entries if not e.skipped]
-        profile.write(wanted.profile, entry.job, compared, result.measured, entry.model, record.date)
+        profile.write(wanted.profile, entry.job, compared, result.measured, entry.model, record.date, record.machine["processor"])
         found["profile"] = str(wanted.profile)
     if wanted.out is None:
         return replace(record, written=found)

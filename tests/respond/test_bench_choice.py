@@ -112,7 +112,7 @@ def test_a_difference_within_the_spread_is_said_to_be_none():
     alike = [result("steady", [95, 96, 97, 98, 99]), result("wild", [10, 90, 100, 110, 200]), result("slow", [10, 11, 12, 13, 14])]
     chosen = choose(alike)
     assert (chosen.name, chosen.alike) == ("steady", ("wild",))
-    assert "no difference to wild" in chosen.why
+    assert "no difference to wild;" in chosen.why
     assert "The next, slow, takes 8.08 times as much." in chosen.why
 
 

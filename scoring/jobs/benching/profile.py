@@ -41,13 +41,13 @@ def place(name: str, config_dir: str | None, workspace: str) -> Path:
     return Path(config_dir or Path(local) / "conf").absolute() / "hardware" / f"{name}.yaml"
 
 
-def write(path: Path, chosen: Job, compared: Sequence[Job], found: Measurement, model: str, date: str) -> None:
-    """Write the profile; an older one of the name is replaced.
+def write(path: Path, chosen: Job, compared: Sequence[Job], found: Measurement, model: str, date: str, processor: str) -> None:
+    """Write the profile; an older one of the name is replaced. `model` is a digest, `processor` the name of the CPU.
 
     Raises:
         ConfigError: it cannot be written.
     """
-    rate = found.rows_per_second
+    rate, device = found.rows_per_second, processor if found.device == "cpu" else found.device
     measured = Measured(
         rows_per_second=round(rate.median, 1),
         low=round(rate.low, 1),
@@ -55,7 +55,7 @@ def write(path: Path, chosen: Job, compared: Sequence[Job], found: Measurement, 
         lanes=found.lanes,
         start_seconds=found.start_seconds,
         engine=chosen.engine.kind,
-        device=found.device,
+        device=device,
         model=model,
         date=date,
     )
@@ -63,7 +63,7 @@ def write(path: Path, chosen: Job, compared: Sequence[Job], found: Measurement, 
     engine = _differing(asdict(chosen.engine), [asdict(job.engine) for job in compared])
     said |= {"engine": engine} if engine else {}
     folder = path.parent.parent
-    head = _SAID.format(date=date, rate=rate.median, lanes=found.lanes, device=found.device, name=path.stem, folder=folder)
+    head = _SAID.format(date=date, rate=rate.median, lanes=found.lanes, device=device, name=path.stem, folder=folder)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(head + yaml.safe_dump(said, sort_keys=False, width=132))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scoring.respond.bench.results import Choice, Measurement, Result, Spread
+from scoring.respond.report.words import amount
 
 
 def choose(results: Sequence[Result]) -> Choice:
@@ -54,14 +55,16 @@ def _cost(result: Result, priced: bool) -> Spread:
 
 def _why(best: Result, fit: Sequence[Result], costs: dict[str, Spread], alike: Sequence[str], priced: bool) -> str:
     found, mine = _of(best), costs[best.name]
-    said = "cheapest" if priced else "fastest (there is no price for all: say hardware.price_per_hour=…)"
-    cost = f"{mine.median:,.4g} per million rows, " if priced else ""
-    lines = [f"The {said} within tolerance: {cost}{found.rows_per_second.median:,.0f} rows/s."]
+    cost = f"{amount(mine.median)} per million rows, " if priced else ""
+    first = "cheaper" if priced else "faster"
+    said = f"None within tolerance is {first} beyond the spread" if alike else f"The {first.removesuffix('r')}st within tolerance"
+    unpriced = "" if priced else " (not all have a price: say hardware.price_per_hour=…)"
+    lines = [f"{said}{unpriced}: {cost}{found.rows_per_second.median:,.0f} rows/s."]
     others = sorted((costs[r.name].median, r.name) for r in fit if r is not best and r.name not in alike)
     if others:
         lines.append(f"The next, {others[0][1]}, takes {others[0][0] / mine.median:.2f} times as much.")
     if alike:
-        lines.append(f"Within the spread there is no difference to {_listed(alike)}; this one's upper quartile is the lowest.")
+        lines.append(f"There is no difference to {_listed(alike)}; of these, this one's upper quartile of cost is the lowest.")
     return " ".join(lines)
 
 

@@ -12,7 +12,7 @@ from scoring.respond.manual import clean
 from scoring.respond.report.words import amount, count
 
 _WIDTH, _PLOT_HEIGHT, _LINE = 860.0, 400.0, 22.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 96.0, 32.0, 56.0, 56.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 96.0, 32.0, 68.0, 56.0
 _MARGIN = 0.08  # of the range of an axis, on each side
 _STYLE = (
     "svg{background:#fff;color:#1b1e23;font:13px system-ui,sans-serif}.soft{fill:#5b636e}.line{stroke:#dcdfe4}.bar{stroke:#8a929d}"
@@ -92,7 +92,7 @@ def _axes(x: _Axis, y: _Axis, priced: bool) -> list[str]:
         label = amount(tick) if priced else f"{tick:.1e}"
         lines.append(f'<text class="soft" x="{x.at(tick)}" y="{_PLOT_HEIGHT - _BOTTOM + 20:g}" text-anchor="middle">{label}</text>')
     below = "cost per million rows" if priced else "largest difference from the golden scores"
-    lines.append(f'<text class="soft" x="24" y="{_TOP - 8:g}">rows/s, median and quartiles</text>')
+    lines.append(f'<text class="soft" x="24" y="{_TOP - 16:g}">rows/s, median and quartiles</text>')
     lines.append(f'<text class="soft" x="{_WIDTH - _RIGHT:g}" y="{_PLOT_HEIGHT - 14:g}" text-anchor="end">{below}</text>')
     return lines
 

@@ -86,7 +86,7 @@ def _mark(record: BenchRecord, result: Result) -> str:
 
 def _drawn(table: Table) -> str:
     out = io.StringIO()
-    width = max(_LEAST_WIDTH, shutil.get_terminal_size((132, 24)).columns)
+    width = max(_LEAST_WIDTH, shutil.get_terminal_size((160, 24)).columns)
     Console(file=out, width=width, color_system=None, highlight=False, markup=True).print(table)
     return "\n".join(line.rstrip() for line in out.getvalue().rstrip("\n").splitlines())
 
