@@ -13,10 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from scoring.__main__ import settings
 from scoring.engine.capacity import Machine
 from scoring.errors import ConfigError, UsageError
 from scoring.jobs.bench import asked
 from scoring.jobs.benching.rounds import absent
+from scoring.jobs.plan import plan
 from scoring.models.train import Recipe, Target, fit
 from scoring.settings import Engine, Hardware, Job, Measured, Model, Source
 
@@ -162,9 +164,8 @@ def test_plan_estimates_with_the_profile_and_run_says_how_far_off_it_was(with_pr
 
 
 def test_plan_without_a_profile_estimates_nothing(words, tmp_path):
-    done = command("plan", *words, f"workspace={tmp_path}/w", "engine=inline", "--json")
-    found = json.loads(done.stdout)
-    assert (found["estimate"], found["no_estimate"]) == (None, "")
+    found = plan(settings([*words, f"workspace={tmp_path}/w", "engine=inline"], None)[0])
+    assert (found.estimate, found.no_estimate) == (None, "")
 
 
 def test_what_does_not_fit_is_refused_with_its_arithmetic_and_nothing_measured_is_78(words):
