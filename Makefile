@@ -5,7 +5,7 @@ READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-forest test test-slow lint format bench-spine bench-driver bench-memory bench-start bench-checks bench-text bench-forest bench-backfill drift-table golden-kernels kernel-table mutants gpu-check clean
+.PHONY: help demo demo-forest test test-slow lint format bench-spine bench-driver bench-memory bench-start bench-checks bench-text bench-forest bench-backfill bench-quick drift-table golden-kernels kernel-table mutants gpu-check clean
 
 help:
 	@echo 'make demo          3 million card transactions with real dirt: made, and scored by a model fitted on the spot'
@@ -17,6 +17,7 @@ help:
 	@echo 'make bench-text    embedding texts beside sentence-transformers and Ray Data, in one run'
 	@echo 'make bench-forest  boosted trees beside their own library and Ray Data, in one run'
 	@echo 'make bench-backfill a backfill of a year of days beside one run over the same rows'
+	@echo 'make bench-quick   calls, operators, bytes and instructions of small pieces, beside the committed counts'
 	@echo 'make bench-driver  the cost of the driver for each slice'
 	@echo 'make bench-memory  the memory of a lane after 1 and after 20 million rows'
 	@echo 'make bench-start   the time from Ray being up to the first scored rows'
@@ -81,6 +82,9 @@ bench-forest: .venv/.bench
 
 bench-backfill: .venv/.bench
 	$(BIN)/python benchmarks/backfill.py
+
+bench-quick: .venv/.bench
+	$(BIN)/python benchmarks/quick.py
 
 bench-driver: .venv/.bench
 	$(BIN)/python benchmarks/driver_cost.py

@@ -164,24 +164,46 @@ def _command(arguments: list[str]) -> int:
 
 
 def _job(verb: str, rest: list[str]) -> int:
-    """run, plan, backfill and requeue: Hydra overrides, --cfg job, --multirun, --config-dir, --json."""
+    """run, plan, backfill, bench and requeue: Hydra overrides, --cfg job, --multirun, --config-dir, --json."""
     said = flags(rest, VERBS[verb].words, VERBS[verb].switches)
+    if verb == "bench" and "--cfg" not in said.flags:
+        return _bench(said)
     return _sweep(verb, said) if said.flags & {"-m", "--multirun"} else _one(verb, said.words, said)
 
 
 def _sweep(verb: str, said: Said) -> int:
     """One job after the other, each said before it begins; ends with the worst of the codes, and at once with a signal."""
-    try:
-        parsed = OverridesParser.create().parse_overrides(said.words)
-    except HydraException as error:
-        raise ConfigError(_explained(error)) from None
     worst = 0
-    for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]:
+    for batch in _expanded(said.words):
         _say(f"scoring {verb} {' '.join(shlex.quote(o) for o in batch)}")
         worst = max(worst, _one(verb, batch, said))
         if worst > 128:
             break
     return worst
+
+
+def _expanded(words: list[str]) -> Sequence[Sequence[str]]:
+    """The overrides of each job of a grid, in the order of Hydra's own sweeper."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(words)
+    except HydraException as error:
+        raise ConfigError(_explained(error)) from None
+    return BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
+
+
+def _bench(said: Said) -> int:
+    """A grid is always expanded, and measured as a whole: its jobs take turns."""
+    from scoring.jobs import bench
+    from scoring.respond.bench.table import render
+
+    configurations = [(batch, settings(batch, said.config_dir)[0]) for batch in _expanded(said.words)]
+    wanted = bench.asked(said.own, said.config_dir, configurations[0][1].workspace)
+    stop = _Signals()
+    record = bench.bench(configurations, wanted, _say, stop.why)
+    _report(record, render, "--json" in said.flags)
+    if stop.number is not None:
+        return 128 + stop.number
+    return 0 if record.measured else ConfigError.exit_code
 
 
 def _one(verb: str, overrides: Sequence[str], said: Said) -> int:

@@ -324,6 +324,7 @@ class RunRecord:
     cause: str = ""  # the failure kind that ended the run, if one did
     ledger: dict[str, Any] = field(default_factory=dict)  # {seq, hash}: the ledger's newest entry when this was written
     work: dict[str, int] = field(default_factory=dict)  # of all receipts
+    estimate: dict[str, float] = field(default_factory=dict)  # {rows_per_second, seconds, off} by the hardware profile, if it knows
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, sort_keys=True)

@@ -13,6 +13,7 @@ from typing import Protocol
 from scoring.admit.treatments import tagged
 from scoring.engine import lane
 from scoring.engine.environment import environment
+from scoring.engine.estimate import Rate, expected
 from scoring.errors import TemporaryError
 from scoring.jobs import telling
 from scoring.jobs.preparation import Prepared, prepare
@@ -99,7 +100,7 @@ class Pass:
     def go(self, should_stop: Callable[[], str | None]) -> RunRecord:
         started = datetime.now(UTC).isoformat(timespec="seconds")
         telling.begin(self._store, self._job, self._run_id, self._prepared.lanes.count, self._prepared.todo)
-        pool = _pool(self._job, self._prepared, self._run_id, pin(self._store, self._run_id, self._prepared.suppressed.names))
+        pool = pool_of(self._job, self._prepared, self._run_id, pin(self._store, self._run_id, self._prepared.suppressed.names))
         self._began = time.monotonic()
         given = (self._dispatcher(), pool, self._slices(), self._find, self._finished, should_stop)
         outcome = drive(*given, on_ready=self._ready, on_turn=self._turn)
@@ -174,7 +175,15 @@ class Pass:
         rates |= {"lanes": float(self._prepared.lanes.count), "model_loads": float(self._loads)}
         if record.work.get("tokens"):
             rates["tokens_per_second"] = round((record.work["tokens"] - self._resumed_tokens) / scoring_s, 1)
-        return replace(record, rates=record.rates | rates)
+        return replace(record, rates=record.rates | rates, estimate=self._estimate(fresh, scoring_s))
+
+    def _estimate(self, rows: int, seconds: float) -> dict[str, float]:
+        """What the hardware profile promised for the rows of this pass, and how far off it was: 0.1 is a tenth longer."""
+        rate = expected(self._job.hardware, self._job.engine, self._prepared.lanes, self._prepared.identity.model["digest"])
+        if not isinstance(rate, Rate) or not rows:
+            return {}
+        promised = rows / rate.median
+        return {"rows_per_second": rate.median, "seconds": round(promised, 3), "off": round(seconds / promised - 1, 4)}
 
 
 def _watched_by(prepared: Prepared) -> dict[str, str]:
@@ -186,7 +195,8 @@ def _attempt_name(run: str, n: int) -> str:
     return f"{run}-{n}"
 
 
-def _pool(job: Job, prepared: Prepared, run_id: str, pinned: str) -> LanePool:
+def pool_of(job: Job, prepared: Prepared, run_id: str, pinned: str) -> LanePool:
+    """Lanes as the job says, not opened yet. `pinned` is the key of the list of people who are not to be scored."""
     lanes = prepared.lanes
     spec = lane.LaneSpec(job, run_id, lanes.cpus, prepared.baseline, pinned, prepared.suppressed.erased)
     factory = partial(lane.build, spec)

@@ -95,9 +95,17 @@ def _time(record: RunRecord) -> list[str]:
     devices = ", ".join(clean(device) for device in sorted(record.devices))
     rate, wall = record.rates["rows_per_second"], record.rates["wall_seconds"]
     lines = [f"rate: {rate:,.0f} rows/s, {wall:.1f} s in all", f"time: {stages}", f"device: {devices}; rows by route: {routes}"]
+    lines += _estimate(record)
     texts = clause(record.work, record.rates.get("tokens_per_second", 0.0), sum(record.stages.values()))
     lines += [f"texts: {texts}"] if texts else []
     return lines + [f"note: {clean(note)}" for note in record.notes[:_SHOWN]]
+
+
+def _estimate(record: RunRecord) -> list[str]:
+    if not record.estimate:
+        return []
+    off = record.estimate["off"]
+    return [f"estimate: {record.estimate['seconds']:.1f} s of scoring; it took {abs(off):.0%} {'longer' if off > 0 else 'less'}"]
 
 
 def _where(record: RunRecord, workspace: str, program: str) -> list[str]:

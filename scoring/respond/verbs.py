@@ -34,6 +34,11 @@ VERBS = {
         switches=("dry-run",),
         job=True,
     ),
+    "bench": Verb(
+        "measure configurations beside each other on a sample, and say which to choose",
+        words=("rows", "seconds", "repeats", "save", "out"),
+        job=True,
+    ),
     "doctor": Verb("say what this machine offers and what a run would use", words=("workspace", "store")),
     "verify": Verb("check that what was published is still what was published", words=("workspace",)),
     "quarantine": Verb(

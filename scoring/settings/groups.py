@@ -59,6 +59,23 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What `scoring bench` measured and saved with a hardware profile: rows per second of `lanes` lanes together, with the
+    quartiles, for the model of digest `model` on `device`.
+    """
+
+    rows_per_second: Positive
+    low: Positive
+    high: Positive
+    lanes: AtLeastOne
+    start_seconds: NotNegative  # until the lanes are ready
+    engine: Literal["ray", "inline"]
+    device: str
+    model: str
+    date: str  # UTC, ISO 8601
+
+
+@dataclass(frozen=True)
 class Hardware:
     device: Literal["auto", "cpu", "cuda", "simulated"] = "auto"
     gpus_per_lane: Positive = 1.0
@@ -68,6 +85,7 @@ class Hardware:
         0  # the simulated device runs out of memory above this cost of a batch (rows or tokens); 0 = never
     )
     price_per_hour: NotNegative | None = None  # of a GPU, or of a core where lanes have none; None: the report says no cost
+    measured: Measured | None = None  # by `scoring bench --save`: what `plan` estimates with
 
 
 @dataclass(frozen=True)
