@@ -3,9 +3,10 @@
     make bench-peers            or: python benchmarks/compare.py --rounds 5
     make bench-peers QUICK=1    a few rows and one round: do all contenders run, and do they agree?
 
-Takes some 50 minutes on two cores. Every measurement is a line of benchmarks/results/peers-<date>/raw.jsonl as soon as it is made: say the
-same command again after an interruption and it goes on (--into names the folder of an earlier day). At the end, or with --tell alone,
-the medians are written into docs/performance.md and into a plot beside the raw lines. How everything is measured: peers/turns.py.
+Takes some 50 minutes on two cores. Every measurement is a line of benchmarks/results/peers-<date>/raw.jsonl as soon as it is made:
+say the same command again after an interruption and it goes on (--into names the folder of an earlier day). At the end, or with
+--tell alone, the medians are written into docs/performance.md and into a plot beside the raw lines. How everything is measured:
+peers/turns.py.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from peers.turns import FOREIGN, Log, Turns
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--quick", action="store_true", help="a smoke test: writes no page")
-    ask.add_argument("--rounds", type=int, default=5, help="timed ones; one more is not timed")
+    ask.add_argument("--rounds", type=int, help="timed ones: 5, or 1 if quick; one more is not timed")
     ask.add_argument("--families", default="tabular,text,forest")
     ask.add_argument("--contenders", default=",".join(CONTENDERS))
     ask.add_argument("--folder", type=Path, default=ROOT / ".bench", help="data, models and what contenders write")
@@ -39,7 +40,9 @@ def main() -> None:
     if not given.tell:
         places = {case.name: prepare(case, given.folder.absolute(), given.data) for case in cases}
         out = given.folder.absolute() / "peers-out"
-        Turns(log, out, places, {}).go(cases, given.contenders.split(","), 1 if given.quick else given.rounds)
+        Turns(log, out, places, {}).go(
+            cases, given.contenders.split(","), (1 if given.quick else 5) if given.rounds is None else given.rounds
+        )
     told = page.table(log.lines())
     print(told)
     if not given.quick:

@@ -2,10 +2,10 @@
 
     make bench-forest           or: python benchmarks/forest.py --rounds 5 --kinds lightgbm,xgboost,sklearn
 
-A part of `make bench-peers` by itself, with the same contenders and the same clock (peers/turns.py), and with more rows for those who
-can. Contenders take turns; medians of the rounds are compared. Start-up, loading and compiling are apart everywhere. The scores of all
-contenders are compared row by row before the clock runs. Slow contenders score fewer rows (see forest_data.py); rates are compared.
-The last lines are one JSON object each, with `name`, `ours`, `theirs`, `ratio`, `unit`, `n`.
+A part of `make bench-peers` by itself, with the same contenders and the same clock (peers/turns.py), and with more rows for those
+who can. Contenders take turns; medians of the rounds are compared. Start-up, loading and compiling are apart everywhere. The scores
+of all contenders are compared row by row before the clock runs. Slow contenders score fewer rows (see forest_data.py); rates are
+compared. The last lines are one JSON object each, with `name`, `ours`, `theirs`, `ratio`, `unit`, `n`.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ THREADS = 2
 
 @dataclass(frozen=True)
 class Kind:
-    """`file`: what the library saves. `rows`: so many that ours takes seconds; slow contenders score `slow_rows`, so that they, too,
-    take seconds. `score`: our column beside theirs.
+    """`file`: what the library saves. `rows`: so many that ours takes seconds; slow contenders score `slow_rows`, so that they,
+    too, take seconds. `score`: our column beside theirs.
     """
 
     file: str

@@ -2,10 +2,10 @@
 
     make bench-spine            or: python benchmarks/spine.py --rows 4000000 --rounds 5
 
-A part of `make bench-peers` by itself, with the same contenders and the same clock (peers/turns.py). Contenders take turns; medians of
-the rounds are compared. Start-up and shut-down are apart everywhere: rows per second count from the moment that a worker (ours: the
-first, theirs: all) holds the model to the last row published. The last lines are one JSON object each, with `name`, `ours`, `theirs`,
-`ratio`, `unit`, `n`.
+A part of `make bench-peers` by itself, with the same contenders and the same clock (peers/turns.py). Contenders take turns; medians
+of the rounds are compared. Start-up and shut-down are apart everywhere: rows per second count from the moment that a worker (ours:
+the first, theirs: all) holds the model to the last row published. The last lines are one JSON object each, with `name`, `ours`,
+`theirs`, `ratio`, `unit`, `n`.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     make bench-text             or: python benchmarks/text.py --data DATA --rounds 5
 
-A part of `make bench-peers` by itself, with the same contenders and the same clock (peers/turns.py). DATA is a folder with `clinc_oos`
-and `twenty_newsgroups` (see text_data.py). Contenders take turns; medians of the rounds are compared. Start-up is apart everywhere.
-The last lines are one JSON object each, with `name`, `ours`, `theirs`, `ratio`, `unit`, `n`.
+A part of `make bench-peers` by itself, with the same contenders and the same clock (peers/turns.py). DATA is a folder with
+`clinc_oos` and `twenty_newsgroups` (see text_data.py). Contenders take turns; medians of the rounds are compared. Start-up is apart
+everywhere. The last lines are one JSON object each, with `name`, `ours`, `theirs`, `ratio`, `unit`, `n`.
 """
 
 from __future__ import annotations

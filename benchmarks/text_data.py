@@ -36,7 +36,9 @@ def texts(kind: str, rows: int, data: Path) -> list[str]:
     Raises: SystemExit: they are not below `data`.
     """
     if not all((data / name).is_dir() for name in ("clinc_oos", "twenty_newsgroups")):
-        raise SystemExit(f"{data} must hold clinc_oos and twenty_newsgroups, real texts that are not in the repository: say where with --data.")
+        raise SystemExit(
+            f"{data} must hold clinc_oos and twenty_newsgroups, which are not in the repository: say where with --data."
+        )
     short = [text for part in json.loads(_found(data / "clinc_oos")).values() for text, _ in part]
     posts = [] if kind == "short" else _posts(data / "twenty_newsgroups")
     if kind == "short":

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 ALLOWED = {"tabular": 1e-5, "text": 1e-4, "lightgbm": 1e-6, "xgboost": 1e-4, "sklearn": 1e-6}
-"""Tabular and text: of values, absolute (probabilities; vectors of length 1). Trees: relative, of probabilities; XGBoost adds leaves
-in float32. """
+"""Tabular and text: of values, absolute (probabilities; vectors of length 1). Trees: relative, of probabilities; XGBoost adds
+leaves in float32. """
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The bare limit of our own models: nothing is read or written while the clock runs.
 
 forest   our encoding and our trees on Arrow batches in memory, with two threads
-text     our packed forward on tokens that were made before, in two processes of one core; and, at the same time on the same cores, the
-         rate of the encoder's largest matrix product, which bounds it
+text     our packed forward on tokens that were made before, in two processes of one core; and, at the same time on the same cores,
+         the rate of the encoder's largest matrix product, which bounds it
 """
 
 from __future__ import annotations

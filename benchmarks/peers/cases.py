@@ -1,7 +1,8 @@
 """What is scored: the same files, model and rows for every contender. Made once, below .bench.
 
 tabular   16 float and 4 categorical columns, half of the floats with nulls; embeddings of 8 and an MLP 48-128-64-1 (spine_data.py)
-text      real texts and the real all-MiniLM-L6-v2: short questions, long posts, and seven of the one for each of the other (text_data.py)
+text      real texts and the real all-MiniLM-L6-v2: short questions, long posts, and seven of the one for each of the other
+          (text_data.py)
 forest    28 float columns with nulls, 500 trees of LightGBM or XGBoost, trained on the spot (forest_data.py)
 
 24 M rows are the files of 4 M rows under six names.

@@ -1,7 +1,8 @@
 """Who takes part: a name, what the table calls it, how it is started, and on which work it makes sense.
 
-`call` is "module:function" of this folder, run by contend.py; "" is our own command. `foreign`: it lives in .venv-peers, because its
-versions of libraries are not ours. `most_rows`: a slow contender is spared the largest dataset of a family; its rate is known by then.
+`call` is "module:function" of this folder, run by contend.py; "" is our own command. `foreign`: it lives in .venv-peers, because
+its versions of libraries are not ours. `most_rows`: a slow contender is spared the largest dataset of a family; its rate is known
+by then.
 """
 
 from __future__ import annotations

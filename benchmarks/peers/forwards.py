@@ -1,7 +1,7 @@
 """The models of the comparison as plain functions of columns: what every contender but ours computes, the same for all of them.
 
-tabular   the spine's MLP by tables of the first layer that were multiplied out ahead, in blocks that stay in cache: the fastest form
-          that is known for this model on a CPU, so that what differs between contenders is how rows reach it
+tabular   the spine's MLP by tables of the first layer that were multiplied out ahead, in blocks that stay in cache: the fastest
+          form that is known for this model on a CPU, so that what differs between contenders is how rows reach it
 text      sentence_transformers.encode, as its documentation says
 forest    the library's own predict on a float32 matrix, the fastest call that each has
 

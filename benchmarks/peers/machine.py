@@ -1,9 +1,10 @@
-"""What a measurement was made on and with: if any of it changes, what was measured before does not belong to the same comparison."""
+"""What a measurement was made on and with: if any of it changes, what was measured before is of another comparison."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -13,17 +14,19 @@ LIBRARIES = (
     "torch", "numpy", "pyarrow", "polars", "ray", "sentence-transformers", "transformers", "tokenizers", "lightgbm", "xgboost-cpu",
     "scikit-learn", "pandas", "daft", "pyspark",
 )  # fmt: skip
-_VERSIONS = "import importlib.metadata as m, json, sys; print(json.dumps({n: m.version(n) for n in sys.argv[1:] if list(m.distributions(name=n))}))"
+_VERSIONS = """
+import importlib.metadata as known, json, sys
+print(json.dumps({name: known.version(name) for name in sys.argv[1:] if list(known.distributions(name=name))}))
+"""
 
 
 def facts(ours: Path, foreign: Path, root: Path) -> dict[str, Any]:
     """Raises: OSError, subprocess.CalledProcessError: a Python or git is not there."""
-    return {
-        "cpu": _cpu(), "cores": len(_cores()), "memory_gb": round(_memory_kb() / 1e6, 1), "platform": platform.platform(),
-        "python": platform.python_version(), "java": _java(), "versions": _versions(ours), "versions_peers": _versions(foreign),
-        "harness": harness(root), "commit": _git(root, "rev-parse", "--short", "HEAD"),
-        "changed": bool(_git(root, "status", "--porcelain", "--untracked-files=no", "--", "scoring", "kernels", "conf")),
-    }  # fmt: skip
+    host = {"cpu": _cpu(), "cores": len(os.sched_getaffinity(0)), "memory_gb": round(_memory_kb() / 1e6, 1)}
+    host |= {"platform": platform.platform(), "python": platform.python_version(), "java": _java()}
+    changed = bool(_git(root, "status", "--porcelain", "--untracked-files=no", "--", "scoring", "kernels", "conf"))
+    made = {"harness": harness(root), "commit": _git(root, "rev-parse", "--short", "HEAD"), "changed": changed}
+    return host | made | {"versions": _versions(ours), "versions_peers": _versions(foreign)}
 
 
 def harness(root: Path) -> str:
@@ -53,12 +56,6 @@ def _cpu() -> str:
     flags = next((line for line in lines if line.startswith("flags")), "")
     wide = [name for name in ("avx2", "avx512f", "avx512_vnni", "amx_int8", "amx_bf16") if f" {name}" in flags]
     return f"{names[0] if names else platform.processor()} ({', '.join(wide)})"
-
-
-def _cores() -> set[int]:
-    import os
-
-    return os.sched_getaffinity(0)
 
 
 def _memory_kb() -> int:

@@ -14,8 +14,8 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True)
 class Entry:
-    """One contender on one case; medians of `n` timed rounds, `spread` their least and largest rate. `trouble` says why there are none,
-    or why they do not count. Rates are rows per second, times seconds, memory MB.
+    """One contender on one case; medians of `n` timed rounds, `spread` their least and largest rate. `trouble` says why there are
+    none, or why they do not count. Rates are rows per second, times seconds, memory MB.
     """
 
     case: str
@@ -34,16 +34,14 @@ class Entry:
 def entries(lines: Sequence[Line]) -> list[Entry]:
     """In the order in which cases and contenders first came."""
     keys = dict.fromkeys((line["case"], line["contender"]) for line in lines if "round" in line)
-    return [
-        _entry(case, name, [line for line in lines if (line.get("case"), line.get("contender")) == (case, name)])
-        for case, name in keys
-    ]
+    return [_entry(*key, [line for line in lines if (line.get("case"), line.get("contender")) == key]) for key in keys]
 
 
 def _entry(case: str, name: str, lines: list[Line]) -> Entry:
     rounds = {line["round"]: line for line in lines if "round" in line}  # the latest of each: a failure may have been tried again
     timed = [line for number, line in rounds.items() if number and not line["error"]]
-    checked, compared = rounds.get(0), next((line["agreement"] for line in reversed(lines) if "agreement" in line), None)
+    checked = rounds.get(0)
+    compared = next((line["agreement"] for line in reversed(lines) if "agreement" in line), None)
     trouble = next((line["error"] for line in rounds.values() if line["error"]), "")
     if not trouble and compared is not None and not compared["holds"]:
         trouble = compared.get("error") or f"answers differ by {compared['largest']:.1e}, allowed are {compared['allowed']:g}"
@@ -61,8 +59,8 @@ def _entry(case: str, name: str, lines: list[Line]) -> Entry:
 
 @dataclass(frozen=True)
 class Beside:
-    """Ours beside one other on one case. `steady` is a ratio of rates, `job` that of the times of whole jobs, starts included; above 1
-    ours is faster.
+    """Ours beside one other on one case. `steady` is a ratio of rates, `job` that of the times of whole jobs, starts included;
+    above 1 ours is faster.
     """
 
     ours: Entry

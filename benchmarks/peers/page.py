@@ -11,6 +11,16 @@ from peers import medians
 from peers.contenders import CONTENDERS, OURS
 from peers.medians import Beside, Entry
 
+BUSY = 4.0  # a load that a contender on two cores leaves behind is 2 to 4
+LOSSES = (
+    "engine=ray beside others: steady is the ratio of rows per second, job that of whole jobs, starts included; below 1 we lose.\n",
+    "| case | beside | steady | job | |",
+    "|---|---|---|---|---|",
+)
+COLUMNS = (
+    "| | rows/s (least to largest) | ours / theirs | first rows, s | whole job, s | MB, RSS and PSS | largest difference | n |",
+    "|---|---|---|---|---|---|---|---|",
+)
 BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
 Line = dict[str, Any]
 
@@ -43,61 +53,67 @@ def _made(lines: Sequence[Line]) -> str:
     timed = [line for line in lines if line.get("round")]
     if not timed:
         return "Nothing was timed yet.\n"
+    hours = f"{timed[0]['at'][:10]}, {timed[0]['at'][11:16]} to {timed[-1]['at'][11:16]} UTC"
+    host = ", ".join(str(facts.get(name)) for name in ("cpu", "platform", "java"))
+    made = f"commit {facts.get('commit')}{' with changes' if facts.get('changed') else ''}, harness {facts.get('harness')}"
+    cores, memory, python = (facts.get(name) for name in ("cores", "memory_gb", "python"))
+    told = f"Measured {hours}, on {cores} cores and {memory} GB: {host}, Python {python}; {made}. {_load(timed)}"
+    return f"{told}\n\n{_versions(facts)}.\n"
+
+
+def _load(timed: Sequence[Line]) -> str:
     loads = sorted(line["load"][0] for line in timed)
-    versions = facts.get("versions", {}) | {n: v for n, v in facts.get("versions_peers", {}).items() if n in ("daft", "pyspark")}
-    own = facts.get("versions_peers", {}).get("pyarrow")
-    named = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return (
-        f"Measured {timed[0]['at'][:10]}, {timed[0]['at'][11:16]} to {timed[-1]['at'][11:16]} UTC, on {facts.get('cores')} cores of "
-        f"{facts.get('cpu')}, {facts.get('memory_gb')} GB, {facts.get('platform')}, Python {facts.get('python')}, {facts.get('java')}; "
-        f"commit {facts.get('commit')}{' with changes' if facts.get('changed') else ''}, harness {facts.get('harness')}. "
-        f"Load average (1 minute) before a measurement: median {loads[len(loads) // 2]:g}, from {loads[0]:g} to {loads[-1]:g}; "
-        f"what ran a moment before is in it.\n\n{named}{f'; Daft and PySpark with pyarrow {own}' if own else ''}.\n"
-    )
+    middle = loads[len(loads) // 2]
+    said = f"Load before a measurement (1 minute): median {middle:g}, from {loads[0]:g} to {loads[-1]:g}; what ran a moment before"
+    busy = " **Others used the machine meanwhile: times are too long for everybody.**" if middle > BUSY else ""
+    return f"{said} is in it.{busy}"
+
+
+def _versions(facts: Line) -> str:
+    foreign = facts.get("versions_peers", {})
+    versions = facts.get("versions", {}) | {name: version for name, version in foreign.items() if name in ("daft", "pyspark")}
+    own = f"; Daft and PySpark with pyarrow {foreign['pyarrow']}" if "pyarrow" in foreign else ""
+    return ", ".join(f"{name} {version}" for name, version in versions.items()) + own
 
 
 def _losses(beside: Sequence[Beside], found: Sequence[Entry]) -> str:
-    """Slower than another, or short of a goal; then contenders that failed."""
-    rows = []
-    for one in beside:
-        goal = medians.goal(one.theirs.case.split()[0], one.theirs.contender)
-        slow, late = one.steady < 1, one.job is not None and one.job < 1
-        if slow or late or (goal and one.steady < goal):
-            why = ", ".join(
-                [
-                    *(["slower"] if slow else []),
-                    *(["later in all"] if late else []),
-                    *([f"goal {goal:g} missed"] if goal and one.steady < goal else []),
-                ]
-            )
-            rows.append(
-                f"| {one.theirs.case} | {CONTENDERS[one.theirs.contender].title} | {one.steady:.2f} | {_ratio(one.job)} | {why} |"
-            )
+    """Slower than another, or short of a goal, the worst first; then contenders that failed."""
+    rows = [f"{_beside(one)} {why} |" for one in sorted(beside, key=lambda one: one.steady) if (why := _lost(one))]
     failed = [f"* {e.case}, {CONTENDERS[e.contender].title}: {e.trouble}" for e in found if e.trouble]
-    head = "engine=ray beside others: steady is the ratio of rows per second, job that of whole jobs from start to end; below 1 we lose.\n\n"
-    told = head + "| case | beside | steady | job | |\n|---|---|---|---|---|\n" + "\n".join(rows) + "\n" if rows else "Nowhere.\n"
+    told = "\n".join(["Nowhere."] if not rows else [*LOSSES, *rows]) + "\n"
     return told + ("\nWhat failed or does not count:\n\n" + "\n".join(failed) + "\n" if failed else "")
+
+
+def _beside(one: Beside) -> str:
+    return f"| {one.theirs.case} | {CONTENDERS[one.theirs.contender].title} | {one.steady:.2f} | {_ratio(one.job)} |"
+
+
+def _lost(one: Beside) -> str:
+    goal = medians.goal(one.theirs.case.split()[0], one.theirs.contender)
+    told = ["slower"] if one.steady < 1 else []
+    told += ["later in all"] if one.job is not None and one.job < 1 else []
+    told += [f"goal {goal:g} missed"] if goal and one.steady < goal else []
+    return ", ".join(told)
 
 
 def _case(case: str, found: Sequence[Entry]) -> str:
     here = [e for e in found if e.case == case]
     ours = next((e for e in here if e.contender == "ray" and not e.trouble), None)
-    rows = [_row(e, ours) for e in sorted(here, key=lambda e: -e.rate)]
-    head = f"#### {case}\n\n| | rows/s (least to largest) | ours / theirs | first rows, s | whole job, s | memory, MB: RSS, PSS | largest difference | n |\n"
-    return head + "|---|---|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
+    return "\n".join([f"#### {case}\n", *COLUMNS, *(_row(e, ours) for e in sorted(here, key=lambda e: -e.rate))]) + "\n"
 
 
 def _row(e: Entry, ours: Entry | None) -> str:
     title = CONTENDERS[e.contender].title
     if e.trouble:
         return f"| {title} | failed: {e.trouble.replace('|', '/')[:120]} | | | | | | {e.n} |"
-    bold = "**" if e.contender in OURS else ""
+    title = f"**{title}**" if e.contender in OURS else title
     ratio = "" if ours is None or e.contender in OURS else f"{ours.rate / e.rate:.2f}"
     whole = CONTENDERS[e.contender].whole_job
     first, job = (_seconds(e.first_s), _seconds(e.job_s)) if whole else ("", "")
     off = "" if e.largest is None else f"{e.largest:.0e}"
     memory = f"{e.rss_mb:,.0f}, {e.pss_mb:,.0f}" if e.pss_mb else f"{e.rss_mb:,.0f}"
-    return f"| {bold}{title}{bold} | {_rate(e.rate)} ({_rate(e.spread[0])} to {_rate(e.spread[1])}) | {ratio} | {first} | {job} | {memory} | {off} | {e.n} |"
+    rates = f"{_rate(e.rate)} ({_rate(e.spread[0])} to {_rate(e.spread[1])})"
+    return f"| {title} | {rates} | {ratio} | {first} | {job} | {memory} | {off} | {e.n} |"
 
 
 def _growth(found: Sequence[Entry], sizes: dict[str, int]) -> str:

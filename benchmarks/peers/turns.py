@@ -61,7 +61,7 @@ class Log:
 
 
 class Turns:
-    """`out` holds what contenders write, until their next turn. `only` says who takes part in a case, where not all do who could."""
+    """`out` holds what contenders write, until their next turn. `only` says who takes part where not all do."""
 
     def __init__(self, log: Log, out: Path, places: Mapping[str, Place], only: Mapping[str, Sequence[str]]) -> None:
         self._log, self._out, self._places, self._only = log, out, places, only
@@ -101,7 +101,7 @@ class Turns:
         print(_told(line), flush=True)
 
     def _compare(self, case: Case, names: list[str]) -> None:
-        """Beside the library for trees, the hand loop otherwise. Rows that come again in a larger dataset were compared in the smaller."""
+        """Beside the library for trees, the hand loop otherwise. Rows of several copies were compared in the smaller dataset."""
         known = {(line["case"], line["contender"]) for line in self._log.lines() if "agreement" in line}
         other = "library" if case.family == "forest" else "hand" if "hand" in names else "encode"
         if case.copies > 1 or other not in names or all((case.name, name) in known for name in names):
@@ -171,7 +171,8 @@ def _told(line: Line) -> str:
     if line["error"]:
         return f"{where} failed: {line['error']}"
     first = "" if line["first_s"] is None else f", first rows {line['first_s']:.1f} s"
-    return f"{where} {line['rate']:>12,.0f} rows/s{first}, job {line['job_s']:.1f} s, {line['rss_mb']:,.0f} MB, load {line['load'][0]:g}"
+    job = f"job {line['job_s']:.1f} s, {line['rss_mb']:,.0f} MB, load {line['load'][0]:g}"
+    return f"{where} {line['rate']:>12,.0f} rows/s{first}, {job}"
 
 
 def _now() -> str:

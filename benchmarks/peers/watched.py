@@ -1,7 +1,8 @@
 """A child process from its start to its end, with the memory of its whole tree looked at meanwhile.
 
 Resident memory is summed over the tree: pages that several processes share count once for each. Proportional memory (PSS) counts
-them once, but costs more to read, and is read in rounds that are not timed. Both are seen every half second: a shorter peak is missed.
+them once, but costs more to read, and is read in rounds that are not timed. Both are seen every half second: a shorter peak is
+missed.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def test_a_failure_that_went_well_later_is_forgotten():
 
 
 def test_who_fails_or_says_other_scores_is_a_row_without_a_ratio():
-    lines = rounds("ray", [9, 9.0]) + [line("spark", 1, 0, error="exit 1: OutOfMemoryError")] + rounds("daft", [9, 99.0])
+    lines = [*rounds("ray", [9, 9.0]), line("spark", 1, 0, error="exit 1: OutOfMemoryError"), *rounds("daft", [9, 99.0])]
     lines += [agreement("daft", 0.1), agreement("ray", 0.0)]
     assert medians.besides(medians.entries(lines)) == []
     told = page.table(lines)
