@@ -12,7 +12,9 @@ peers/turns.py.
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,6 +35,7 @@ def main() -> None:
     ask.add_argument("--into", type=Path, help="the folder of raw.jsonl")
     ask.add_argument("--tell", action="store_true", help="measure nothing; write the page from what was measured")
     given = ask.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the contender at work is ended, too
     today = f"peers-{'quick-' if given.quick else ''}{datetime.now(UTC).date()}"
     into = given.into or (given.folder if given.quick else ROOT / "benchmarks/results") / today
     log = Log(into.absolute() / "raw.jsonl")

@@ -47,10 +47,10 @@ FULL = (
     Case("text", "mixed", 4_800),
     Case("text", "long", 240),
     Case("text", "long", 960),
-    Case("forest", "lightgbm", 250_000),
-    Case("forest", "lightgbm", 1_000_000),
-    Case("forest", "xgboost", 250_000),
-    Case("forest", "xgboost", 1_000_000),
+    Case("forest", "lightgbm", 50_000),
+    Case("forest", "lightgbm", 200_000),
+    Case("forest", "xgboost", 100_000),
+    Case("forest", "xgboost", 400_000),
 )
 QUICK = (
     Case("tabular", "", 200_000),

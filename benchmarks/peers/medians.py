@@ -51,10 +51,10 @@ def _entry(case: str, name: str, lines: list[Line]) -> Entry:
         return Entry(case, name, 0, 0.0, (0.0, 0.0), None, 0.0, 0.0, pss, largest, trouble or "not measured")
     rates = [line["rate"] for line in timed]
     firsts = [line["first_s"] for line in timed if line["first_s"] is not None]
-    return Entry(
-        case, name, len(timed), statistics.median(rates), (min(rates), max(rates)), statistics.median(firsts) if firsts else None,
-        statistics.median(line["job_s"] for line in timed), statistics.median(line["rss_mb"] for line in timed), pss, largest, trouble,
-    )  # fmt: skip
+    job, rss = (statistics.median(line[key] for line in timed) for key in ("job_s", "rss_mb"))
+    first = statistics.median(firsts) if firsts else None
+    spread = min(rates), max(rates)
+    return Entry(case, name, len(timed), statistics.median(rates), spread, first, job, rss, pss, largest, trouble)
 
 
 @dataclass(frozen=True)

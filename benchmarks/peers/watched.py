@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import threading
 import time
@@ -20,7 +19,7 @@ from typing import Any
 
 import psutil
 
-EVERY_S = 0.5
+EVERY_S, GONE_S = 0.5, 10.0
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -42,18 +41,17 @@ class Seen:
 def run(command: list[str], environment: Mapping[str, str], limit_s: float, exact: bool) -> Seen:
     """Start a command in a session of its own; whatever it leaves behind is ended. `exact` reads proportional memory, too."""
     spawned = time.time()
-    child = subprocess.Popen(
-        command, env=dict(environment), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-    )
-    memory = _Memory(child.pid, exact)
-    try:
-        said, complained = child.communicate(timeout=limit_s)
-        error = None if child.returncode == 0 else f"exit {child.returncode}: {_last(complained)}"
-    except subprocess.TimeoutExpired:
-        memory.end()
-        said, error = "", f"no end after {limit_s:g} s"
-    exited = time.time()
-    memory.end()
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=dict(environment), text=True, start_new_session=True, **pipes) as child:
+        memory = _Memory(child.pid, exact)
+        try:
+            said, complained = child.communicate(timeout=limit_s)
+            error = None if child.returncode == 0 else f"exit {child.returncode}: {_last(complained)}"
+        except subprocess.TimeoutExpired:
+            said, error = "", f"no end after {limit_s:g} s"
+        finally:  # also of Ctrl-C, which does not reach the child's session
+            exited = time.time()
+            memory.end()
     return Seen(spawned, exited, said, error, round(memory.rss / 1e6, 1), round(memory.pss / 1e6, 1) if exact else None)
 
 
@@ -80,7 +78,8 @@ class _Memory:
         self._note()
         for process in self._known.values():
             with contextlib.suppress(psutil.Error):
-                process.send_signal(signal.SIGKILL)  # psutil looks whether it is still the same process
+                process.kill()  # psutil looks whether it is still the same process
+        psutil.wait_procs(list(self._known.values()), timeout=GONE_S)
 
     def _look(self) -> None:
         while not self._over.wait(EVERY_S):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,7 +14,7 @@ import psutil
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from peers import watched
+from peers import cases, watched
 from peers.cases import Case, prepare
 from peers.turns import Log, Turns
 
@@ -98,6 +100,20 @@ def test_who_hangs_is_ended_with_all_that_it_started(tmp_path):
     assert seen.error == "no end after 4 s"
     assert time.monotonic() - began < 30
     assert not psutil.pid_exists(int(note.read_text())) or psutil.Process(int(note.read_text())).status() == psutil.STATUS_ZOMBIE
+
+
+def test_ctrl_c_ends_who_is_at_work(tmp_path):
+    """The contender has a session of its own, so that the terminal's signal does not reach it."""
+    note = tmp_path / "pid"
+    inner = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    outer = f"import os, sys; from peers import watched; watched.run([sys.executable, '-c', {inner!r}], os.environ, 600, False)"
+    environment = os.environ | {"PYTHONPATH": str(cases.ROOT / "benchmarks")}
+    with subprocess.Popen([sys.executable, "-c", outer], env=environment, stderr=subprocess.PIPE) as process:
+        while not (note.exists() and note.read_text()):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert b"KeyboardInterrupt" in process.communicate(timeout=60)[1]
+    assert not psutil.pid_exists(int(note.read_text()))
 
 
 def test_raw_lines_are_whole_json(measured):
