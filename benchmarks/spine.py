@@ -16,7 +16,11 @@ from pathlib import Path
 from peers.cases import Case
 from peers.lines import Pair, measured, printed
 
-OTHERS = {"hand": "hand loop, two processes", "hand-1": "hand loop, one process", "ray-data": "Ray Data"}
+OTHERS = {
+    "hand": "hand loop, two processes",
+    "hand-1": "hand loop, one process",
+    "ray-data-numpy": "Ray Data",
+}  # the format of batches as before
 
 
 def main() -> None:

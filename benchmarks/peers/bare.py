@@ -78,7 +78,8 @@ def _half(task: Task, part: int, barrier: Any, found: Any) -> None:
     vectors = [model.forward(window) for window in windows]
     seconds = time.perf_counter() - began
     rates.append(_product_rate())
-    both = pa.table({"id": table["id"], "embedding": arrow(torch.cat(vectors).numpy())})
+    of_rows = [found if window.order is None else found[window.order] for found, window in zip(vectors, windows, strict=True)]
+    both = pa.table({"id": table["id"], "embedding": arrow(torch.cat(of_rows).numpy())})
     pq.write_table(both, Path(task.out) / f"{part}.parquet")
     found.put((seconds, flops, statistics.mean(rates)))
 
