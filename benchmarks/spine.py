@@ -16,11 +16,7 @@ from pathlib import Path
 from peers.cases import Case
 from peers.lines import Pair, measured, printed
 
-OTHERS = {
-    "hand": "hand loop, two processes",
-    "hand-1": "hand loop, one process",
-    "ray-data-numpy": "Ray Data",
-}  # the format of batches as before
+OTHERS = {"hand": "hand loop, two processes", "hand-1": "hand loop, one process", "ray-data": "Ray Data"}  # Arrow batches: faster
 
 
 def main() -> None:
