@@ -1,25 +1,20 @@
-"""The command line: verbs, settings from Hydra, exit codes. The only file that knows Hydra, prints results and ends the process."""
+"""The command line: verbs, settings from Hydra, exit codes. The only file that knows Hydra and ends the process at its end."""
 
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
 import shlex
-import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from functools import partial
 from importlib import import_module
-from types import FrameType
 from typing import Any
 
-import psutil
 import yaml
 from hydra import compose, initialize_config_module
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -31,14 +26,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from scoring.deferred import put_off_pandas
 from scoring.errors import ConfigError, ScoringError, UsageError, bug
-from scoring.jobs import endings
+from scoring.jobs import terminal
 from scoring.jobs.arguments import Said, first_line, flags, safe_folder, words
-from scoring.respond.manual import clean, manual, paths, program, usage
+from scoring.respond.manual import clean, manual, paths, usage
 from scoring.respond.verbs import VERBS, named
 from scoring.settings import Job, build
 from scoring.types import RunRecord
 
-Pass = Callable[..., RunRecord]  # (job, config, watcher, why to stop)
 _RESOLVER = re.compile(r"\$\{\s*([^:{}]*?)\s*[:{]")  # also of a name that is itself looked up
 _FROM_ENVIRONMENT = re.compile(r"\$\{oc\.env:\s*(\w+)")
 _LEAST_SECRET = 4  # characters: shorter values would turn up in any message
@@ -132,7 +126,7 @@ def _guarded(arguments: list[str]) -> int:
     try:
         return _command(arguments)
     except ScoringError as error:
-        _say("scoring: " + "\n".join(clean(line, most=2_000) for line in str(error).splitlines()))
+        terminal.say("scoring: " + "\n".join(clean(line, most=2_000) for line in str(error).splitlines()))
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -142,14 +136,14 @@ def _guarded(arguments: list[str]) -> int:
         with tempfile.NamedTemporaryFile("w", prefix="scoring-error-", suffix=".log", delete=False) as log:
             places = traceback.format_tb(error.__traceback__)  # where, not with which values
             log.writelines(["Traceback (most recent call last):\n", *places, f"{bug(error)}\n"])
-        _say(f"scoring: internal error: {clean(bug(error))}. Details: {log.name}")
+        terminal.say(f"scoring: internal error: {clean(bug(error))}. Details: {log.name}")
         return 70
 
 
 def _command(arguments: list[str]) -> int:
     verb, rest = named(arguments)
     if verb in ("-h", "--help", "help"):
-        _print(usage())
+        terminal.show(usage())
         return 0
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, 1)
@@ -157,7 +151,7 @@ def _command(arguments: list[str]) -> int:
             f"{verb!r} is not a command.{f' Did you mean {near[0]!r}?' if near else ''}\n{usage()}" if verb else usage()
         )
     if "--help" in rest or "-h" in rest:
-        _print(manual(verb))
+        terminal.show(manual(verb))
         return 0
     put_off_pandas()
     return _job(verb, rest) if VERBS[verb].job else _plain(verb, rest)
@@ -175,7 +169,7 @@ def _sweep(verb: str, said: Said) -> int:
     """One job after the other, each said before it begins; ends with the worst of the codes, and at once with a signal."""
     worst = 0
     for batch in _expanded(said.words):
-        _say(f"scoring {verb} {' '.join(shlex.quote(o) for o in batch)}")
+        terminal.say(f"scoring {verb} {' '.join(shlex.quote(o) for o in batch)}")
         worst = max(worst, _one(verb, batch, said))
         if worst > 128:
             break
@@ -198,9 +192,9 @@ def _bench(said: Said) -> int:
 
     configurations = [(batch, settings(batch, said.config_dir)[0]) for batch in _expanded(said.words)]
     wanted = bench.asked(said.own, said.config_dir, configurations[0][1].workspace)
-    stop = _Signals()
-    record = bench.bench(configurations, wanted, _say, stop.why)
-    _report(record, render, "--json" in said.flags)
+    stop = terminal.Signals()
+    record = bench.bench(configurations, wanted, terminal.say, stop.why)
+    terminal.report(record, render, "--json" in said.flags)
     if stop.number is not None:
         return 128 + stop.number
     return 0 if record.measured else ConfigError.exit_code
@@ -209,79 +203,30 @@ def _bench(said: Said) -> int:
 def _one(verb: str, overrides: Sequence[str], said: Said) -> int:
     folder = said.config_dir
     if "--cfg" in said.flags:
-        _print(OmegaConf.to_yaml(composed(overrides, folder), resolve=False).rstrip("\n"))
+        terminal.show(OmegaConf.to_yaml(composed(overrides, folder), resolve=False).rstrip("\n"))
         return 0
     job, config = settings(overrides, folder)
     if verb == "plan":
         from scoring.jobs import plan
 
-        return _report(plan.plan(job), plan.render, "--json" in said.flags)
+        return terminal.report(plan.plan(job), plan.render, "--json" in said.flags)
     own = [f"{name}={value}" for name, value in said.own.items()]
     again = [verb, *overrides, *own, *([f"--config-dir={folder}"] if folder else [])]
     if verb == "backfill":
-        return _backfill(job, config, again, said)
-    return _run(_requeue(said) if verb == "requeue" else _score(), job, config, again, "--json" in said.flags)
+        return terminal.backfill(job, config, again, said)
+    return terminal.run(_requeue(said) if verb == "requeue" else _score(), job, config, again, "--json" in said.flags)
 
 
-def _score() -> Pass:
+def _score() -> terminal.Pass:
     from scoring.jobs.run import run as score
 
     return score
 
 
-def _requeue(said: Said) -> Pass:
+def _requeue(said: Said) -> terminal.Pass:
     from scoring.jobs.requeue import Choice, requeue
 
     return partial(requeue, choice=Choice(said.own.get("partition"), said.own.get("run"), said.own.get("reason", "")))
-
-
-def _run(score: Pass, job: Job, config: str, again: Sequence[str], as_json: bool) -> int:
-    from scoring.jobs import telling
-    from scoring.jobs.reporting import Page
-    from scoring.respond import summary
-    from scoring.respond.progress import ProgressWatcher
-
-    telling.refuse(job.respond)
-    stop = _Signals()
-    with ProgressWatcher(sys.stderr) as watcher:
-        record = telling.failures_told(score)(job, config, watcher, stop.why)
-    called = program(sys.argv[0])
-    _print(record.to_json() if as_json else summary.render(record, job.workspace, called))
-    page, told = Page(job, record), telling.tell(job, record)
-    for line in (page.line(called), told.line() if told else ""):
-        if line:
-            (_say if as_json else _print)(line)
-    if record.status in ("paused", "failed"):
-        _say(f"State is kept. To go on: {called} {' '.join(shlex.quote(word) for word in again)}")
-    if stop.number is not None and record.status == "paused":
-        return 128 + stop.number
-    return endings.code(record.status, record.cause)
-
-
-def _backfill(job: Job, config: str, again: Sequence[str], said: Said) -> int:
-    from scoring.jobs import telling
-    from scoring.jobs.backfill import backfill, plan
-    from scoring.jobs.backfills.account import render
-    from scoring.jobs.reporting import Page
-    from scoring.respond.progress import ProgressWatcher
-
-    as_json = "--json" in said.flags
-    if "--dry-run" in said.flags:
-        return _report(plan(job, said.own), partial(render, colour=sys.stdout.isatty()), as_json)
-    telling.refuse(job.respond)
-    stop = _Signals()
-    found, ran = backfill(job, config, said.own, partial(ProgressWatcher, sys.stderr), stop.why)
-    _report(found, render, as_json)
-    called = program(sys.argv[0])
-    for one, record in ran:
-        page, told = Page(one, record), telling.tell(one, record)
-        for line in (page.line(called), told.line() if told else ""):
-            if line:
-                (_say if as_json else _print)(line)
-    if stop.number is not None and any(record.status == "paused" for _, record in ran):
-        _say(f"State is kept. To go on: {called} {' '.join(shlex.quote(word) for word in again)}")
-        return 128 + stop.number
-    return found.exit_code
 
 
 def _plain(verb: str, rest: list[str]) -> int:
@@ -293,39 +238,10 @@ def _plain(verb: str, rest: list[str]) -> int:
     given = words(verb, rest)
     module = import_module(f"scoring.jobs.{VERBS[verb].file or verb.replace(' ', '_').replace('-', '_')}")
     if VERBS[verb].stays:
-        return int(module.serve(given, lambda found: _report(found, module.render, "json" in given.switches)))
+        return int(module.serve(given, lambda found: terminal.report(found, module.render, "json" in given.switches)))
     found, code = module.command(given, kept) if VERBS[verb].again else module.command(given)
-    _report(found, module.render, "json" in given.switches)
+    terminal.report(found, module.render, "json" in given.switches)
     return int(code)
-
-
-class _Signals:
-    """Ctrl-C, SIGTERM and a lost terminal ask the run to stop; a second signal ends it at once."""
-
-    def __init__(self) -> None:
-        self.number: int | None = None
-        hung_up = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)  # nohup ignores it
-        for one in (signal.SIGINT, signal.SIGTERM, *hung_up):
-            signal.signal(one, self._received)
-
-    def why(self) -> str | None:
-        return None if self.number is None else f"Stopped by {signal.Signals(self.number).name}."
-
-    def _received(self, number: int, frame: FrameType | None) -> None:
-        if self.number is not None:
-            for process in psutil.Process().children(recursive=True):  # some of Ray's would stay for a minute
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
-            if sys.stderr.isatty():
-                _say("\x1b[?25h")  # the progress bar hides the cursor
-            os._exit(128 + number)
-        self.number = number
-        _say("Stopping: what is in hand may finish; again to stop at once.")
-
-
-def _report(found: Any, render: Callable[[Any], str], as_json: bool) -> int:
-    _print(json.dumps(asdict(found), indent=2) if as_json else render(found))
-    return 0
 
 
 def _added(override: str) -> str:
@@ -375,17 +291,6 @@ def _hydra_apart() -> Iterator[None]:
         yield
     finally:
         GlobalHydra.instance().hydra = theirs  # another instance than before: Hydra puts copies back
-
-
-def _print(text: str) -> None:
-    """For stdout. Whoever reads it may have had enough (`| head`): that changes no exit code."""
-    with suppress(BrokenPipeError):
-        print(text, flush=True)
-
-
-def _say(text: str) -> None:
-    with suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -41,3 +41,8 @@ def expected(hardware: Hardware, engine: Engine, lanes: LanePlan, model: str) ->
 def devices(lanes: LanePlan) -> float:
     """What all lanes hold together: GPUs, or cores where they have none."""
     return lanes.count * (lanes.gpus or lanes.cpus)
+
+
+def price_per_hour(hardware: Hardware, lanes: LanePlan) -> float | None:
+    """Of all lanes together; None where hardware.price_per_hour is not said."""
+    return None if hardware.price_per_hour is None else hardware.price_per_hour * devices(lanes)

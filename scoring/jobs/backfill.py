@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 from scoring.admit.treatments import tagged
+from scoring.engine.estimate import price_per_hour
 from scoring.errors import ConfigError
 from scoring.jobs.backfills import request as requests
 from scoring.jobs.backfills.account import BackfillRecord, after, before, ended_by_key, head, totals
 from scoring.jobs.backfills.choosing import Chosen, Group, choose
-from scoring.jobs.backfills.estimate import estimate, price_per_hour, rows
+from scoring.jobs.backfills.estimate import estimate, rows
 from scoring.jobs.backfills.passing import IntervalPass, IntervalPublishing
 from scoring.jobs.backfills.request import Request
 from scoring.jobs.recovery import recover

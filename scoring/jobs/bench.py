@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from scoring.engine import capacity
+from scoring.engine.environment import environment
 from scoring.errors import ConfigError, UsageError
 from scoring.jobs.benching import profile
 from scoring.jobs.benching.findings import dataset_of, measurement
 from scoring.jobs.benching.rounds import Configuration, Entry, Length, Say, Stop, entries_of, prepare, rounds
-from scoring.jobs.run import environment
 from scoring.respond.bench.choice import choose, pareto
 from scoring.respond.bench.picture import picture
 from scoring.respond.bench.results import BenchRecord, Dataset, Result

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from scoring.engine.estimate import Rate, devices, expected
+from scoring.engine.estimate import Rate, expected, price_per_hour
 from scoring.errors import PlanError
 from scoring.jobs.preparation import Prepared, prepare
 from scoring.jobs.workspace import if_there
@@ -110,7 +110,7 @@ def _estimate(job: Job, prepared: Prepared, rows: int) -> Estimate | str:
     if prepared.todo and not rows:
         return "the files promise no rows: text tells them only when it is read"
     seconds = [rate.start_seconds + rows / r if rows else 0.0 for r in (rate.median, rate.high, rate.low)]
-    price = None if job.hardware.price_per_hour is None else job.hardware.price_per_hour * devices(prepared.lanes)
+    price = price_per_hour(job.hardware, prepared.lanes)
     cost = [None if price is None else round(price * s / 3600, 9) for s in seconds]
     found = [round(s, 3) for s in seconds]
     return Estimate(round(rate.median, 1), found[0], found[1], found[2], cost[0], cost[1], cost[2], rate.notes)

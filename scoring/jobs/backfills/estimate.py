@@ -6,10 +6,9 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from scoring.engine.capacity import LanePlan
+from scoring.engine.estimate import price_per_hour
 from scoring.jobs.backfills.choosing import Group
 from scoring.ledger import runs
-from scoring.settings import Hardware
 from scoring.sources import slices
 from scoring.stores import Store
 from scoring.types import Partition
@@ -42,12 +41,6 @@ def rate(store: Store | None, digest: str) -> Rate | None:
     same = [one for one in found if one[1] == digest] or found
     newest = [per_lane for _, _, per_lane in sorted(same, reverse=True)[:_RUNS]]
     return Rate(statistics.median(newest), len(newest)) if newest else None
-
-
-def price_per_hour(hardware: Hardware, lanes: LanePlan) -> float | None:
-    """Of all lanes."""
-    share = lanes.gpus if lanes.kind == "gpu" and lanes.gpus else hardware.cpus_per_lane
-    return None if hardware.price_per_hour is None else hardware.price_per_hour * share * lanes.count
 
 
 def rows(group: Group, partition: Partition) -> int:

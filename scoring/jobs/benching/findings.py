@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from scoring.engine.estimate import devices
+from scoring.engine.estimate import devices, price_per_hour
 from scoring.jobs.benching.sample import Sample
 from scoring.jobs.benching.trial import Trial
 from scoring.jobs.preparation import Prepared
@@ -36,7 +36,7 @@ def measurement(job: Job, prepared: Prepared, tolerance: float, trials: Sequence
     stages = {name: median(1e6 * t.stages[name] / t.rows for t in trials) for name in trials[0].stages}
     longest = max((name for name in stages if name != _DEVICE), key=lambda name: stages[name], default="")
     start = round(median(t.start_seconds for t in trials), 3)
-    price = None if job.hardware.price_per_hour is None else job.hardware.price_per_hour * held
+    price = price_per_hour(job.hardware, lanes)
     hours = rate.each(lambda r: ((dataset.rows or 0) / r + start) / 3600) if dataset.rows is not None else None
     return Measurement(
         lanes=lanes.count,
