@@ -5,7 +5,7 @@ READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-forest test test-slow lint format bench-spine bench-driver bench-memory bench-start bench-checks bench-text bench-forest bench-telling drift-table golden-kernels kernel-table mutants gpu-check clean
+.PHONY: help demo demo-forest test test-slow lint format bench-spine bench-driver bench-memory bench-start bench-checks bench-text bench-forest bench-telling bench-backfill bench-quick bench-peers drift-table golden-kernels kernel-table mutants gpu-check clean
 
 help:
 	@echo 'make demo          3 million card transactions with real dirt: made, and scored by a model fitted on the spot'
@@ -16,6 +16,9 @@ help:
 	@echo 'make bench-spine   our job beside the hand loop and Ray Data, in one run'
 	@echo 'make bench-text    embedding texts beside sentence-transformers and Ray Data, in one run'
 	@echo 'make bench-forest  boosted trees beside their own library and Ray Data, in one run'
+	@echo 'make bench-backfill a backfill of a year of days beside one run over the same rows'
+	@echo 'make bench-quick   calls, operators, bytes and instructions of small pieces, beside the committed counts'
+	@echo 'make bench-peers   all of it beside Ray Data, Daft, PySpark and others, 50 minutes, into docs/performance.md; QUICK=1 tries it'
 	@echo 'make bench-driver  the cost of the driver for each slice'
 	@echo 'make bench-memory  the memory of a lane after 1 and after 20 million rows'
 	@echo 'make bench-start   the time from Ray being up to the first scored rows'
@@ -38,6 +41,14 @@ $(READY): pyproject.toml constraints.txt
 
 .venv/.bench: $(READY)
 	$(PIP) install --quiet -c constraints.txt -e '.[bench]'
+	@touch $@
+
+# Contenders whose pins do not go with ours. What they do not bring themselves they find in .venv.
+.venv-peers/.ready: .venv/.bench benchmarks/peers/requirements.txt
+	$(BIN)/python -m venv .venv-peers
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$(.venv-peers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth"
+	.venv-peers/bin/python -m pip --disable-pip-version-check install --quiet --no-deps -r benchmarks/peers/requirements.txt
 	@touch $@
 
 demo: $(READY)
@@ -79,6 +90,16 @@ bench-text: .venv/.bench
 bench-forest: .venv/.bench
 	$(BIN)/python benchmarks/forest.py
 
+bench-backfill: .venv/.bench
+	$(BIN)/python benchmarks/backfill.py
+
+bench-quick: .venv/.bench
+	$(BIN)/python benchmarks/quick.py
+
+# Goes on where it was interrupted, on the same day.
+bench-peers: .venv-peers/.ready
+	$(BIN)/python benchmarks/compare.py $(if $(QUICK),--quick)
+
 bench-driver: .venv/.bench
 	$(BIN)/python benchmarks/driver_cost.py
 
@@ -116,4 +137,4 @@ bench-telling: .venv/.bench
 	$(BIN)/python benchmarks/telling.py
 
 clean:
-	rm -rf .venv .demo .bench .pytest_cache .ruff_cache .mypy_cache .hypothesis dist *.egg-info
+	rm -rf .venv .venv-peers .demo .bench .pytest_cache .ruff_cache .mypy_cache .hypothesis dist *.egg-info

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from peers.shape import CATEGORIES, DIM, MEANS, NUMBERS, SCALES, WORDS
 
 from scoring.models.encode import Numeric
 from scoring.models.heads import Head
@@ -26,12 +27,7 @@ from scoring.models.tabular import Categorical, Layout
 from scoring.models.write_tabular import write_tabular
 from scoring.settings import Column
 
-NUMBERS = tuple(f"x{n:02d}" for n in range(16))
-CATEGORIES = tuple(f"c{n}" for n in range(4))
-WORDS = 1_000
 GROUP_ROWS = 250_000
-
-
 PEOPLE = 50_000
 
 
@@ -83,8 +79,8 @@ def repeated(data: Path, copies: int) -> Path:
 
 def layout() -> Layout:
     return Layout(
-        numeric=tuple(Numeric(n, fill=float(k), mean=float(k), scale=1 + k / 4) for k, n in enumerate(NUMBERS)),
-        categorical=tuple(Categorical(c, WORDS, 8) for c in CATEGORIES),
+        numeric=tuple(Numeric(n, fill=m, mean=m, scale=s) for n, m, s in zip(NUMBERS, MEANS, SCALES, strict=True)),
+        categorical=tuple(Categorical(c, WORDS, DIM) for c in CATEGORIES),
         architecture=Architecture("mlp", (128, 64)),
         heads=(Head("score", "binary"),),
     )

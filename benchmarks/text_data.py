@@ -8,6 +8,7 @@ long    posts to newsgroups (twenty_newsgroups), cut at 256 tokens as the model'
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import subprocess
 import sys
@@ -18,8 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 ROOT = Path(__file__).parents[1]
-ROWS = {"short": 3_072, "mixed": 1_200, "long": 240}
-GROUPS = 16  # row groups: what two lanes share out between them
+FILES = 16  # what workers share out between them
 
 
 def model_folder() -> Path:
@@ -31,7 +31,14 @@ def model_folder() -> Path:
 
 
 def texts(kind: str, rows: int, data: Path) -> list[str]:
-    """The first `rows` texts of a kind, the same at every call; texts come again when there are not enough."""
+    """The first `rows` texts of a kind, the same at every call; texts come again when there are not enough.
+
+    Raises: SystemExit: they are not below `data`.
+    """
+    if not all((data / name).is_dir() for name in ("clinc_oos", "twenty_newsgroups")):
+        raise SystemExit(
+            f"{data} must hold clinc_oos and twenty_newsgroups, which are not in the repository: say where with --data."
+        )
     short = [text for part in json.loads(_found(data / "clinc_oos")).values() for text, _ in part]
     posts = [] if kind == "short" else _posts(data / "twenty_newsgroups")
     if kind == "short":
@@ -42,13 +49,18 @@ def texts(kind: str, rows: int, data: Path) -> list[str]:
 
 
 def write_texts(folder: Path, kind: str, rows: int, data: Path) -> Path:
-    """A Parquet file with `id` and `text`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{kind}-{rows}.parquet"
-    if not path.exists():
-        table = pa.table({"id": pa.array(range(rows), pa.int64()), "text": pa.array(texts(kind, rows, data))})
-        pq.write_table(table, path, row_group_size=-(-rows // GROUPS))
-    return path
+    """A folder of Parquet files with `id` and `text`; made once."""
+    target = folder / f"{kind}-{rows}"
+    if not target.exists():
+        part = target.with_suffix(".part")
+        part.mkdir(parents=True, exist_ok=True)
+        known = texts(kind, rows, data)
+        ends = [rows * n // FILES for n in range(FILES + 1)]
+        for place, (start, stop) in enumerate(itertools.pairwise(ends)):
+            table = pa.table({"id": pa.array(range(start, stop), pa.int64()), "text": pa.array(known[start:stop])})
+            pq.write_table(table, part / f"part-{place:03d}.parquet")
+        part.rename(target)
+    return target
 
 
 def write_model(folder: Path) -> Path:

@@ -1,25 +1,21 @@
-"""The command line: verbs, settings from Hydra, exit codes. The only file that knows Hydra, prints results and ends the process."""
+"""The command line: verbs, settings from Hydra, exit codes. The only file that knows Hydra and ends the process at its end."""
 
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
 import shlex
-import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from types import FrameType
 from typing import Any
 
-import psutil
 import yaml
 from hydra import compose, initialize_config_module
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -31,16 +27,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from scoring.deferred import put_off_pandas
 from scoring.errors import ConfigError, ScoringError, UsageError, bug
-from scoring.jobs.arguments import Said, flags, safe_folder, words
+from scoring.jobs import terminal
+from scoring.jobs.arguments import Said, first_line, flags, safe_folder, words
 from scoring.redact import scrub
-from scoring.respond.manual import clean, manual, paths, program, usage
+from scoring.respond.manual import clean, manual, paths, usage
 from scoring.respond.verbs import VERBS, named
-from scoring.settings import Job, Logs, build
+from scoring.settings import Job, build
 from scoring.types import RunRecord
 
-Pass = Callable[..., RunRecord]  # (job, config, watcher, why to stop)
-_STATUS_CODES = {"held": 65, "paused": 75, "failed": 70}
-_CAUSE_CODES = {"input": 75, "disk": 75, "memory": 75, "store": 69, "start": 78}
 _RESOLVER = re.compile(r"\$\{\s*([^:{}]*?)\s*[:{]")  # also of a name that is itself looked up
 _FROM_ENVIRONMENT = re.compile(r"\$\{oc\.env:\s*(\w+)")
 _LEAST_SECRET = 4  # characters: shorter values would turn up in any message
@@ -72,7 +66,25 @@ def settings(overrides: Sequence[str], config_dir: str | None) -> tuple[Job, str
     Raises:
         ConfigError: one line: what, where, and the nearest thing that exists.
     """
-    config = composed(overrides, config_dir)
+    return _built(composed(overrides, config_dir))
+
+
+def kept(text: str) -> Job:
+    """The settings of a run from the configuration that was kept with it; references to the environment are resolved as it is now.
+
+    Raises:
+        ConfigError: as `settings`, or it is no configuration.
+    """
+    try:
+        config = OmegaConf.create(text)
+    except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"not a configuration ({first_line(error)})") from None
+    if not isinstance(config, DictConfig) or not config:
+        raise ConfigError("it is empty")
+    return _built(config)[0]
+
+
+def _built(config: DictConfig) -> tuple[Job, str]:
     written = OmegaConf.to_yaml(config, resolve=False)
     if foreign := sorted(set(_RESOLVER.findall(written)) - {"oc.env"}):
         raise ConfigError(f"${{{foreign[0]}:…}} is not allowed in a configuration; only ${{oc.env:NAME}} is.")
@@ -118,7 +130,7 @@ def _guarded(arguments: list[str]) -> int:
     try:
         return _command(arguments)
     except ScoringError as error:
-        _say("scoring: " + "\n".join(clean(line, most=2_000) for line in str(error).splitlines()))
+        terminal.say("scoring: " + "\n".join(clean(line, most=2_000) for line in str(error).splitlines()))
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -128,14 +140,14 @@ def _guarded(arguments: list[str]) -> int:
         with tempfile.NamedTemporaryFile("w", prefix="scoring-error-", suffix=".log", delete=False) as log:
             places = traceback.format_tb(error.__traceback__)  # where, not with which values
             log.writelines(["Traceback (most recent call last):\n", *places, f"{scrub(bug(error))}\n"])
-        _say(f"scoring: internal error: {clean(bug(error))}. Details: {log.name}")
+        terminal.say(f"scoring: internal error: {clean(bug(error))}. Details: {log.name}")
         return 70
 
 
 def _command(arguments: list[str]) -> int:
     verb, rest = named(arguments)
     if verb in ("-h", "--help", "help"):
-        _print(usage())
+        terminal.show(usage())
         return 0
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, 1)
@@ -143,130 +155,99 @@ def _command(arguments: list[str]) -> int:
             f"{verb!r} is not a command.{f' Did you mean {near[0]!r}?' if near else ''}\n{usage()}" if verb else usage()
         )
     if "--help" in rest or "-h" in rest:
-        _print(manual(verb))
+        terminal.show(manual(verb))
         return 0
     put_off_pandas()
     return _job(verb, rest) if VERBS[verb].job else _plain(verb, rest)
 
 
 def _job(verb: str, rest: list[str]) -> int:
-    """run, plan and requeue: Hydra overrides, --cfg job, --multirun, --config-dir, --json, --verbose."""
-    said = flags(rest, VERBS[verb].words)
+    """run, plan, backfill, bench and requeue: Hydra overrides, --cfg job, --multirun, --config-dir, --json, --verbose."""
+    said = flags(rest, VERBS[verb].words, VERBS[verb].switches)
+    if verb == "bench" and "--cfg" not in said.flags:
+        return _bench(said)
     return _sweep(verb, said) if said.flags & {"-m", "--multirun"} else _one(verb, said.words, said)
 
 
 def _sweep(verb: str, said: Said) -> int:
     """One job after the other, each said before it begins; ends with the worst of the codes, and at once with a signal."""
-    try:
-        parsed = OverridesParser.create().parse_overrides(said.words)
-    except HydraException as error:
-        raise ConfigError(_explained(error)) from None
     worst = 0
-    for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]:
-        _say(f"scoring {verb} {' '.join(shlex.quote(o) for o in batch)}")
+    for batch in _expanded(said.words):
+        terminal.say(f"scoring {verb} {' '.join(shlex.quote(o) for o in batch)}")
         worst = max(worst, _one(verb, batch, said))
         if worst > 128:
             break
     return worst
 
 
+def _expanded(words: list[str]) -> Sequence[Sequence[str]]:
+    """The overrides of each job of a grid, in the order of Hydra's own sweeper."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(words)
+    except HydraException as error:
+        raise ConfigError(_explained(error)) from None
+    return BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
+
+
+def _bench(said: Said) -> int:
+    """A grid is always expanded, and measured as a whole: its jobs take turns."""
+    from scoring.jobs import bench
+    from scoring.respond.bench.table import render
+
+    configurations = [(batch, settings(batch, said.config_dir)[0]) for batch in _expanded(said.words)]
+    wanted = bench.asked(said.own, said.config_dir, configurations[0][1].workspace)
+    stop = terminal.Signals()
+    record = bench.bench(configurations, wanted, terminal.say, stop.why)
+    terminal.report(record, render, "--json" in said.flags)
+    if stop.number is not None:
+        return 128 + stop.number
+    return 0 if record.measured else ConfigError.exit_code
+
+
 def _one(verb: str, overrides: Sequence[str], said: Said) -> int:
     folder = said.config_dir
     if "--cfg" in said.flags:
-        _print(OmegaConf.to_yaml(composed(overrides, folder), resolve=False).rstrip("\n"))
+        terminal.show(OmegaConf.to_yaml(composed(overrides, folder), resolve=False).rstrip("\n"))
         return 0
     job, config = settings(overrides, folder)
     if said.flags & {"-v", "--verbose"}:
-        job = replace(job, respond=replace(job.respond, logs=verbose(job.respond.logs)))
+        job = replace(job, respond=replace(job.respond, logs=terminal.verbose(job.respond.logs)))
     if verb == "plan":
         from scoring.jobs import plan
 
-        return _report(plan.plan(job), plan.render, "--json" in said.flags)
-    score = _requeue(said) if verb == "requeue" else _score()
+        return terminal.report(plan.plan(job), plan.render, "--json" in said.flags)
     own = [f"{name}={value}" for name, value in said.own.items()]
     again = [verb, *overrides, *own, *([f"--config-dir={folder}"] if folder else [])]
-    return _run(score, job, config, again, "--json" in said.flags)
+    if verb == "backfill":
+        return terminal.backfill(job, config, again, said)
+    return terminal.run(_requeue(said) if verb == "requeue" else _score(), job, config, again, "--json" in said.flags)
 
 
-def _score() -> Pass:
+def _score() -> terminal.Pass:
     from scoring.jobs.run import run as score
 
     return score
 
 
-def _requeue(said: Said) -> Pass:
+def _requeue(said: Said) -> terminal.Pass:
     from scoring.jobs.requeue import Choice, requeue
 
     return partial(requeue, choice=Choice(said.own.get("partition"), said.own.get("run"), said.own.get("reason", "")))
 
 
-def _run(score: Pass, job: Job, config: str, again: Sequence[str], as_json: bool) -> int:
-    from scoring.jobs import telling, witness
-    from scoring.jobs.reporting import Page
-    from scoring.respond import summary
-    from scoring.respond.logs import Logs
-    from scoring.respond.progress import ProgressWatcher
-
-    telling.refuse(job.respond)
-    stop, called, only_json = _Signals(), program(sys.argv[0]), job.respond.logs.stderr == "json"
-    watcher = ProgressWatcher(None if only_json else sys.stderr)
-    with Logs(job.respond.logs, _say if only_json else watcher.say, colours=sys.stderr.isatty()) as logs:
-        with watcher:
-            record = witness.witnessed(score, again, logs)(job, config, watcher, stop.why)
-        _print(record.to_json() if as_json else summary.render(record, job.workspace, called))
-        page, told = Page(job, record), witness.tell(job, record, again)
-        for line in (page.line(called), told.line() if told else ""):
-            if line:
-                (_say if as_json else _print)(line)
-    if record.status in ("paused", "failed"):
-        _say(f"State is kept. To go on: {called} {' '.join(shlex.quote(word) for word in again)}")
-    if stop.number is not None and record.status == "paused":
-        return 128 + stop.number
-    return 0 if record.status.startswith("published") else _CAUSE_CODES.get(record.cause, _STATUS_CODES[record.status])
-
-
 def _plain(verb: str, rest: list[str]) -> int:
-    """A verb without Hydra: `command` of its file in `jobs` gives what it found and the exit code, `render` says it."""
+    """A verb without Hydra: `command` of its file in `jobs` gives what it found and the exit code, `render` says it.
+
+    One that does again what a run did is handed the way to the run's settings. One that stays has `serve`, which says what it has
+    to say when it is ready.
+    """
     given = words(verb, rest)
     module = import_module(f"scoring.jobs.{VERBS[verb].file or verb.replace(' ', '_').replace('-', '_')}")
-    found, code = module.command(given)
-    _report(found, module.render, "json" in given.switches)
+    if VERBS[verb].stays:
+        return int(module.serve(given, lambda found: terminal.report(found, module.render, "json" in given.switches)))
+    found, code = module.command(given, kept) if VERBS[verb].again else module.command(given)
+    terminal.report(found, module.render, "json" in given.switches)
     return int(code)
-
-
-def verbose(said: Logs) -> Logs:
-    """What -v asks for."""
-    wanted = "debug" if said.stderr_level == "debug" else "info"
-    return replace(said, stderr="text" if said.stderr == "none" else said.stderr, stderr_level=wanted)  # type: ignore[arg-type]
-
-
-class _Signals:
-    """Ctrl-C, SIGTERM and a lost terminal ask the run to stop; a second signal ends it at once."""
-
-    def __init__(self) -> None:
-        self.number: int | None = None
-        hung_up = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)  # nohup ignores it
-        for one in (signal.SIGINT, signal.SIGTERM, *hung_up):
-            signal.signal(one, self._received)
-
-    def why(self) -> str | None:
-        return None if self.number is None else f"Stopped by {signal.Signals(self.number).name}."
-
-    def _received(self, number: int, frame: FrameType | None) -> None:
-        if self.number is not None:
-            for process in psutil.Process().children(recursive=True):  # some of Ray's would stay for a minute
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
-            if sys.stderr.isatty():
-                _say("\x1b[?25h")  # the progress bar hides the cursor
-            os._exit(128 + number)
-        self.number = number
-        _say("Stopping: what is in hand may finish; again to stop at once.")
-
-
-def _report(found: Any, render: Callable[[Any], str], as_json: bool) -> int:
-    _print(json.dumps(asdict(found), indent=2) if as_json else render(found))
-    return 0
 
 
 def _added(override: str) -> str:
@@ -316,17 +297,6 @@ def _hydra_apart() -> Iterator[None]:
         yield
     finally:
         GlobalHydra.instance().hydra = theirs  # another instance than before: Hydra puts copies back
-
-
-def _print(text: str) -> None:
-    """For stdout. Whoever reads it may have had enough (`| head`): that changes no exit code."""
-    with suppress(BrokenPipeError):
-        print(scrub(text), flush=True)
-
-
-def _say(text: str) -> None:
-    with suppress(OSError):
-        print(scrub(text), file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

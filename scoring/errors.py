@@ -6,8 +6,10 @@ ScoringError                 70  internal: a bug of ours, with the place
   SourceError                69  rows cannot be read
     InputChangedError        75  a file is no longer what was planned: run again
   StoreError                 69  the workspace cannot be written or does not keep its promises
+  AddressError               69  an address cannot be served at
   TemporaryError             75  run me again: nothing is lost
     BusyError                75  another run works on this workspace
+      OvertakenError         75  another run published the partition meanwhile
     PausedError              75  stopped by policy, state kept
   RefusedError               77  approval or signature missing
   ConfigError                78  the configuration says something that cannot be
@@ -81,11 +83,19 @@ class StoreError(ScoringError):
     exit_code = 69
 
 
+class AddressError(ScoringError):
+    exit_code = 69
+
+
 class TemporaryError(ScoringError):
     exit_code = 75
 
 
 class BusyError(TemporaryError):
+    pass
+
+
+class OvertakenError(BusyError):
     pass
 
 

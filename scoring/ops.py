@@ -6,6 +6,7 @@ SCORING_KERNELS=triton|torch forces one, and `only_reference` does for this proc
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from importlib import import_module
 from typing import Any, Protocol, cast
@@ -156,6 +157,12 @@ def only_reference(why: str) -> None:
 def why_reference() -> str:
     """What `only_reference` was told first; "" if kernels may be used."""
     return _reasons[0] if _reasons else ""
+
+
+def computed() -> str:
+    """How this process computes operators: "torch" or "triton" if one is forced, else "by device"."""
+    forced: str | None = import_module("scoring.kernels.frame.operator").forced()
+    return forced or os.environ.get("SCORING_KERNELS") or "by device"
 
 
 def kernel_failed(error: BaseException | None) -> bool:

@@ -45,11 +45,14 @@ class Interval:
 
 @dataclass(frozen=True)
 class File:
-    """One input file as it was when listed. `version` changes when the content may have (size and mtime_ns, or an ETag)."""
+    """One input file as it was when listed. `version` changes when the content may have (size and mtime_ns, or an ETag); `content`
+    is its SHA-256 where files are told apart by that.
+    """
 
     path: str
     size: int
     version: str
+    content: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ class Partition:
     @property
     def input_digest(self) -> str:
         """What the partition was made of: changes when a file comes, goes or is rewritten."""
-        return digest(sorted([f.path, f.version] for f in self.files))
+        return digest(sorted([f.path, f.content or f.version] for f in self.files))
 
 
 @dataclass(frozen=True)
@@ -327,6 +330,7 @@ class RunRecord:
     ledger: dict[str, Any] = field(default_factory=dict)  # {seq, hash}: the ledger's newest entry when this was written
     work: dict[str, int] = field(default_factory=dict)  # of all receipts
     energy: dict[str, Any] = field(default_factory=dict)  # what EnergyMeter of engine/energy.py read
+    estimate: dict[str, float] = field(default_factory=dict)  # {rows_per_second, seconds, off} by the hardware profile, if it knows
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, sort_keys=True)

@@ -10,49 +10,23 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
 from scoring import columns
 from scoring.admit.noted import Noted
-from scoring.admit.privacy import Privacy
-from scoring.admit.rules import Admitted, MissingColumns, Rules, admit, raw_rows
+from scoring.admit.rules import Admitted, raw_rows
 from scoring.engine.faults import Faults
+from scoring.engine.flow import Flow, Item
 from scoring.engine.pipeline import Pipeline
-from scoring.engine.scorer import Scored, Scorer
-from scoring.errors import InputChangedError, SourceError
-from scoring.models import Encoded, Model
-from scoring.parts import part
-from scoring.settings import Job
+from scoring.models import Encoded
 from scoring.sinks.staged import StagedWriter
 from scoring.sources import Window
-from scoring.sources.carried import decoded, with_absent
+from scoring.sources.carried import decoded
 from scoring.types import Absence, BadFile, Counts, Fragment, Receipt, Stage
 from scoring.watch.plan import Plan
 from scoring.watch.tally import Tally
-
-_WINDOW_NUMBERS = 1 << 22  # that a window's outputs may have: vectors exist some five times on their way into a file
-
-
-class Broken(Exception):  # noqa: N818 - it names what was found, and never leaves the engine
-    """A fragment that cannot be scored, found while this attempt ran."""
-
-    def __init__(self, fragment: Fragment, stage: Stage, reason: str) -> None:
-        super().__init__(f"{fragment.path}: {reason}")
-        self.fragment, self.stage, self.reason = fragment, stage, reason
-
-
-@dataclass
-class Item:
-    """A window on its way through the stages; each stage adds its answer."""
-
-    fragment: Fragment
-    window: Window
-    admitted: Admitted
-    encoded: Encoded
-    scored: Scored
 
 
 class Attempt:
@@ -60,36 +34,29 @@ class Attempt:
 
     def __init__(
         self,
-        job: Job,
-        model: Model,
-        rules: Rules,
-        privacy: Privacy,
-        scorer: Scorer,
+        flow: Flow,
         writer: StagedWriter,
-        turn: AbstractContextManager[object],
         people: str,
         room: AbstractContextManager[object],
         pipeline: Pipeline,
         plan: Plan | None = None,
         elsewhere: frozenset[str] = frozenset(),
     ) -> None:
-        """`room` is held while rows flow, not while files are made durable; `turn` while a window is scored. Columns in `elsewhere`
-        are counted on the way to the device.
+        """`room` is held while rows flow, not while files are made durable. Columns in `elsewhere` are counted on the way to the
+        device.
         """
         self._room = room
         self._pipeline = pipeline
         self._tally = None if plan is None else Tally(plan, elsewhere)
-        self._job, self._model, self._rules, self._scorer, self._writer, self._turn = job, model, rules, scorer, writer, turn
-        self._privacy, self._people = privacy, people
-        self._columns = tuple(dict.fromkeys((*(rule.name for rule in rules.columns), *job.source.carry)))
+        self._flow, self._writer, self._people = flow, writer, people
         self._lacking = pa.schema([])
         self._absent: dict[str, Absence] = {}
         self._read_rows = self._scored = self._quarantined = self._suppressed = 0
         self._reasons: Counter[str] = Counter()
         self._routes: Counter[str] = Counter()
-        self._noted = Noted(job.contract)
+        self._noted = Noted(flow.job.contract)
         self._work: Counter[str] = Counter()
-        self._scalars = list(columns.scalars(model.outputs).values())
+        self._scalars = list(columns.scalars(flow.model.outputs).values())
 
     def run(self, fragments: tuple[Fragment, ...], lost: tuple[BadFile, ...], absent: str, faults: Faults) -> Receipt:
         """Score the fragments and stage the result; `lost` are files already given up, `absent` is that of the slice.
@@ -115,67 +82,43 @@ class Attempt:
             raise
 
     def _read(self, fragments: tuple[Fragment, ...], faults: Faults) -> Iterator[tuple[Fragment, Window]]:
-        given, rows = (
-            self._job.source,
-            min(self._job.engine.window_rows, max(1, _WINDOW_NUMBERS // columns.width(self._model.outputs))),
-        )
-        source = replace(given, carry=tuple(name for name in given.carry if name not in self._privacy.treated))
-        read = part("sources", source.kind).read
         for fragment in fragments:
             faults.hit("read")
-            try:
-                for window in read(fragment, self._columns, rows, source):
-                    self._read_rows += window.batch.num_rows + len(window.rejected)
-                    yield fragment, window
-            except InputChangedError:
-                raise
-            except SourceError as error:
-                raise Broken(fragment, "read", str(error)) from None
+            for window in self._flow.read(fragment):
+                self._read_rows += window.batch.num_rows + len(window.rejected)
+                yield fragment, window
 
     def _encode(self, given: tuple[Fragment, Window]) -> tuple[Fragment, Window, Admitted, Encoded]:
-        fragment, window = given
-        window = self._without_suppressed(window)
-        try:
-            admitted = admit(window.batch, self._rules)
-        except MissingColumns as error:
-            raise Broken(fragment, "admit", str(error)) from None
+        fragment, window = given[0], self._without_listed(given[1])
+        admitted = self._flow.admit(fragment, window)
         if self._tally is not None:
             self._tally.rows(admitted.good, window.positions, admitted.kept)
-        self._noted.add(window.batch, window.positions, window.ignored, admitted, self._rules)
-        encoded = self._model.encode(admitted.good)
+        self._noted.add(window.batch, window.positions, window.ignored, admitted, self._flow.rules)
+        encoded = self._flow.model.encode(admitted.good)
         self._work.update(encoded.work())
-        return fragment, window, admitted, self._scorer.device.upload(encoded)
+        return fragment, window, admitted, self._flow.scorer.device.upload(encoded)
 
     def _score(self, given: tuple[Fragment, Window, Admitted, Encoded]) -> Item:
-        with self._turn:
-            return Item(*given, self._scorer.score(given[3]))
+        return Item(*given, self._flow.score(given[3]))
 
-    def _without_suppressed(self, window: Window) -> Window:
-        """The window without rows and lines of people on the list; before the contract looks, so that none gets a reason."""
-        listed = self._privacy.listed(window.batch)
-        lines = tuple(line for line in window.rejected if not self._privacy.listed_line(line.text))
-        gone = (0 if listed is None else len(listed)) + len(window.rejected) - len(lines)
-        if not gone:
-            return window
-        self._suppressed += gone
-        self._reasons["admit:suppressed"] += gone
-        rest = np.arange(window.batch.num_rows) if listed is None else np.delete(np.arange(window.batch.num_rows), listed)
-        kept = pa.array(rest, pa.int64())
-        origins = None if window.origins is None else window.origins.take(kept)
-        return replace(window, batch=window.batch.take(kept), positions=window.positions[rest], rejected=lines, origins=origins)
+    def _without_listed(self, window: Window) -> Window:
+        """Rows and lines of people on the list are counted and go."""
+        rest = self._flow.without_listed(window)
+        gone = window.batch.num_rows - rest.batch.num_rows + len(window.rejected) - len(rest.rejected)
+        if gone:
+            self._suppressed += gone
+            self._reasons["admit:suppressed"] += gone
+        return rest
 
     def _stage(self, item: Item) -> None:
-        batch, kept = item.window.batch, item.admitted.kept
-        outputs, failed = item.scored.outputs, np.fromiter(sorted(item.scored.failed), np.int64)
-        if len(failed):
-            kept = np.arange(batch.num_rows, dtype=np.int64) if kept is None else kept
-            self._reject(item, kept[failed], "score", [(item.scored.failed[row],) for row in failed.tolist()])
-            outputs = np.delete(outputs, failed, axis=0)
+        answered = self._flow.answered(item, self._lacking)
+        outputs, failed = answered.outputs, answered.failed
+        if len(failed) and answered.kept is not None:
+            self._reject(item, answered.kept[failed], "score", [(item.scored.failed[row],) for row in failed.tolist()])
         if self._tally is not None:
             self._tally.counted(item.encoded.counted())
             self._tally.scores(outputs[:, self._scalars], item.admitted.good, failed)
-        carried = with_absent(batch, self._job.source.carry, self._lacking)
-        self._writer.scores(self._privacy.carried(carried, item.admitted, failed), outputs)
+        self._writer.scores(answered.carried, outputs)
         self._miss(item, len(outputs))
         self._scored += len(outputs)
         self._routes.update(item.scored.routes)
@@ -224,8 +167,8 @@ class Attempt:
             bad_files=lost,
             routes=dict(self._routes),
             seconds={stage: round(spent, 6) for stage, spent in seconds.items()},
-            device=self._scorer.device.name,
-            notes=self._scorer.take_notes(),
+            device=self._flow.scorer.device.name,
+            notes=self._flow.scorer.take_notes(),
             absent={name: missed for name, missed in self._absent.items() if missed.rows},
             summary={} if self._tally is None else dict(self._tally.summary().plain),
             people=self._people,

@@ -22,9 +22,11 @@ from scoring.admit.privacy import Privacy
 from scoring.admit.rules import compile_rules
 from scoring.admit.treatments import tagged
 from scoring.engine import recall
-from scoring.engine.attempt import Attempt, Broken
+from scoring.engine.attempt import Attempt
 from scoring.engine.device import Device, open_device
+from scoring.engine.environment import computing
 from scoring.engine.faults import Faults
+from scoring.engine.flow import Broken, Flow
 from scoring.engine.pipeline import Pipeline
 from scoring.engine.scorer import LaneError, Scorer
 from scoring.errors import InputChangedError, StoreError, unseen
@@ -73,13 +75,13 @@ class EngineLane:
         self._store = open_store(job.workspace)
         self._faults = Faults(job.engine.faults)
         self._faults.hit("lane.start")
-        self._privacy = Privacy(job.contract, job.source.carry, pinned(self._store, spec.suppressed))
+        privacy = Privacy(job.contract, job.source.carry, pinned(self._store, spec.suppressed))
         if job.engine.fallback.kernel == "reference":
             ops.only_reference("engine.fallback.kernel=reference")
         on_cuda = kind == "gpu" and job.hardware.device != "simulated"
         self._model = load(job.model.bundle, "cuda" if on_cuda else "cpu", job.model.module)
         declared = {**self._model.inputs, **job.contract.columns}
-        self._rules = compile_rules(declared, job.contract.coerce, job.contract.rules)
+        rules = compile_rules(declared, job.contract.coerce, job.contract.rules)
         counted = (spec.baseline, declared, tuple(columns.scalars(self._model.outputs)), job.watch, tagged(job.contract))
         self._plan = fitted(*counted) if job.watch.enabled else None
         self._elsewhere = self._counted_on_device(declared)
@@ -88,7 +90,7 @@ class EngineLane:
         self._budget = recall.opened(self._store, *made_for)
         self._scorer = Scorer(device, self._stand_in, self._budget, job.engine.fallback)
         self._remembered = self._budget.size if self._budget.settled else 0
-        self._turn = self._turns(spec.cpus)
+        self._flow = Flow(job, self._model, rules, privacy, self._scorer, self._turns(spec.cpus))
         # As many slices as cores: a thread for each slice, not for each stage, and a slice beyond that waits, ready to begin.
         side_by_side = spec.cpus == 1 or (self._model.reentrant and spec.cpus <= job.engine.in_flight)
         self._in_turn = self._scorer.device.route == "cpu" and side_by_side
@@ -130,11 +132,9 @@ class EngineLane:
         if work.fault is not None:
             fragments, lost = (), tuple(BadFile(f.path, "plan", work.fault, f.rows or 0) for f in work.fragments)
         while True:
-            made_of = (self._job, self._model, self._rules, self._privacy, self._scorer)
             pipeline = Pipeline(0 if self._in_turn else 2)
-            one = Attempt(
-                *made_of, self._writer(work, attempt), self._turn, self._people, self._room, pipeline, self._plan, self._elsewhere
-            )
+            given = (self._writer(work, attempt), self._people, self._room, pipeline, self._plan, self._elsewhere)
+            one = Attempt(self._flow, *given)
             try:
                 receipt = one.run(fragments, lost, work.absent, self._faults)
             except Broken as found:
@@ -176,7 +176,7 @@ class EngineLane:
         model = self._model
         private = bool(tagged(self._job.contract))
         made_by = (self._job.sink, model.version, model.outputs)
-        return StagedWriter(self._store, self._run_id, work, attempt, *made_by, self._faults.hit, private)
+        return StagedWriter(self._store, self._run_id, work, attempt, *made_by, self._faults.hit, private, computing())
 
     def _counted_on_device(self, declared: dict[str, Column]) -> frozenset[str]:
         """Columns whose values are counted on their way to the device; uint64 has no exact comparison there."""

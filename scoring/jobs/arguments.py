@@ -24,8 +24,8 @@ class Said:
     own: dict[str, str] = field(default_factory=dict)
 
 
-def flags(rest: list[str], own: tuple[str, ...] = ()) -> Said:
-    """`own` are the words that are not for Hydra; they may be said as options too.
+def flags(rest: list[str], own: tuple[str, ...] = (), switches: tuple[str, ...] = ()) -> Said:
+    """`own` are the words that are not for Hydra; they may be said as options too. `switches` are options of the verb.
 
     Raises:
         UsageError: an option that there is not, or one without its value.
@@ -44,10 +44,13 @@ def flags(rest: list[str], own: tuple[str, ...] = ()) -> Said:
             said.add("--cfg")
             if (value or next(pending, "")) != "job":
                 raise UsageError("--cfg shows one thing: --cfg job.")
-        elif word in ("--json", "-m", "--multirun", "-v", "--verbose"):
+        elif word in ("--json", "-m", "--multirun", "-v", "--verbose", *(f"--{switch}" for switch in switches)):
             said.add(word)
         elif word.startswith("-"):
-            raise UsageError(f"{word} is not an option. Options: --json, --verbose, --cfg job, --multirun, --config-dir=…, --help.")
+            more = "".join(f"--{switch}, " for switch in switches)
+            raise UsageError(
+                f"{word} is not an option. Options: {more}--json, --verbose, --cfg job, --multirun, --config-dir=…, --help."
+            )
         else:
             words.append(word)
     return Said(frozenset(said), words, config_dir, mine)
@@ -60,9 +63,14 @@ class Given:
     verb: str
     words: dict[str, str]
     switches: frozenset[str]
+    more: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of words that were said several times, all but the first
 
     def get(self, name: str) -> str | None:
         return self.words.get(name)
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """What was said of a word that may be said several times, in order."""
+        return (*([self.words[name]] if name in self.words else []), *self.more.get(name, ()))
 
     def needed(self, name: str) -> str:
         """Raises: UsageError: it was not said."""
@@ -88,13 +96,18 @@ def words(verb: str, rest: list[str]) -> Given:
     one = VERBS[verb]
     said: dict[str, str] = {}
     switches: set[str] = set()
+    more: dict[str, tuple[str, ...]] = {}
     places, pending = list(one.places), iter(rest)
     for word in pending:
         name, equals, value = word.removeprefix("--").partition("=")
         if word.startswith("-") and name in (*one.switches, "json") and not equals:
             switches.add(name)
         elif name in one.words and (equals or word.startswith("--")):
-            said[name] = value if equals else next(pending, "")
+            value = value if equals else next(pending, "")
+            if name in said and name in one.several:
+                more[name] = (*more.get(name, ()), value)
+            else:
+                said[name] = value
         elif word.startswith("-"):
             options = ", ".join(f"--{s}" for s in (*one.switches, "json"))
             raise UsageError(f"scoring {verb} takes no option but {options}: {word}.")
@@ -102,7 +115,7 @@ def words(verb: str, rest: list[str]) -> Given:
             said[places.pop(0)] = word
         else:
             raise UsageError(f"scoring {verb} does not know {name!r}. Say scoring {form(verb)}.")
-    return Given(verb, said, frozenset(switches))
+    return Given(verb, said, frozenset(switches), more)
 
 
 def safe_folder(folder: str) -> Path:

@@ -17,6 +17,7 @@ from scoring.admit.keys import key_ring
 from scoring.errors import ConfigError, UsageError
 from scoring.jobs.arguments import Given
 from scoring.jobs.recovery import announce, recover
+from scoring.jobs.turns import alone
 from scoring.jobs.workspace import existing
 from scoring.ledger import erasures, runs
 from scoring.ledger.chain import Ledger
@@ -69,7 +70,7 @@ def erase(
     """
     store = existing(workspace)
     search, pseudonym = _search(store, subject, column)
-    with store.lock({"run": "an erasure"}):
+    with alone(store, {"run": "an erasure"}):
         store.sweep()
         paths = [path for given in (*_registered(store), *datasets) for path in tables.files(given)]
         trusted = {run_id: Searched(store, run_id, people(store)) for run_id in store.folders("runs")}

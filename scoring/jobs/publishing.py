@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
@@ -19,6 +19,7 @@ from scoring.jobs.watching import Watching, show
 from scoring.ledger.account import Account, rows, total
 from scoring.ledger.chain import Ledger
 from scoring.log import Log
+from scoring.release.change import Decision
 from scoring.release.contract import contract_checks, together
 from scoring.release.costs import Costs
 from scoring.release.gate import checks, decide, fallback_rows, under
@@ -63,9 +64,11 @@ class Publishing:
         account: Account,
         meant: str,
         watching: Watching | None = None,
+        decisions: Mapping[str, Decision] | None = None,
     ) -> None:
+        """`decisions` by partition: what was decided about it, if anything had to be."""
         self._job, self._store, self._ledger, self._identity, self.account = job, store, ledger, identity, account
-        self._meant, self._watching = meant, watching
+        self._meant, self._watching, self._decisions = meant, watching, decisions or {}
         self._sites = Faults(job.engine.faults).hit
         self._open: dict[str, Waiting] = {}
         self._due: deque[Waiting] = deque()
@@ -132,7 +135,12 @@ class Publishing:
             self._hold(waiting, receipts, counts, verdicts)
         else:
             given = (key, waiting.partition.input_digest, receipts, verdicts)
-            manifest = publish(self._store, self._identity, *given, waiting.promised, self._sites, self._ledger.head)
+            more = (waiting.promised, self._sites, self._ledger.head)
+            decision = self._decisions.get(key)
+            replaces, why = (decision.replaces, decision.why) if decision else (None, ())
+            manifest = publish(
+                self._store, self._identity, *given, *more, replaces=replaces, why=why, inputs=waiting.partition.files
+            )
             announce(self._store, self._ledger, manifest)
             version = manifest.version
             if self._watching is not None:

@@ -24,6 +24,7 @@ from scoring.jobs.arguments import Given
 from scoring.jobs.selection import select
 from scoring.jobs.workspace import existing
 from scoring.respond.manual import clean
+from scoring.sinks.manifest import Manifest
 from scoring.stores import Store
 from scoring.stores.names import MissingError
 from scoring.types import BadFile, Receipt
@@ -69,10 +70,15 @@ def quarantine(workspace: str, partition: str | None = None, run: str | None = N
         ConfigError: nothing ever ran there, or there is no such partition or run. StoreError: it cannot be read.
     """
     store = existing(workspace)
+    return counted(store, select(store, partition, run), samples)
+
+
+def counted(store: Store, manifests: Iterable[Manifest], samples: int) -> QuarantineRecord:
+    """The quarantine files of some manifests. Raises: StoreError, OSError, pa.ArrowException: one cannot be read."""
     count = _Count(samples)
     tagged = _Tagged(store)
     found: list[Sample] = []
-    for manifest in select(store, partition, run):
+    for manifest in manifests:
         for file in manifest.quarantine:
             wanted = count.file(store, file.path)
             found += _samples(store, manifest.run_id, file.path, wanted, tagged)

@@ -53,7 +53,7 @@ def carry_out(store: Store, ledger: Ledger, held: Held, decision: Decision, site
     """Do what was decided; done again, it changes nothing. Returns the published version, 0 for a discarded partition.
 
     Raises:
-        StoreError: what is staged is not what was held, or the store fails. BusyError: another run was quicker.
+        StoreError: what is staged is not what was held, or the store fails. OvertakenError: another run was quicker.
     """
     once = f"discarded {held.identity.run_id} {held.key} v{held.version}"
     if decision.kind == "discarded":
@@ -93,6 +93,8 @@ def _announced(store: Store, kind: str, manifest: Manifest) -> dict[str, Any]:
         counts = {"rows": one.rows, "scored": one.scored, "suppressed": one.suppressed}
         return facts | counts | {"by": one.actor, "reason": one.reason, "contract": one.contract, "before": one.contract_before}
     files = [[f.path, f.rows, f.sha256] for f in manifest.files]
+    if manifest.restated is not None and not manifest.requeued:
+        facts |= {"replaces": manifest.restated.replaces, "why": list(manifest.restated.why)}
     facts |= {"fingerprint": manifest.fingerprint, "counts": manifest.counts, "model": manifest.model, "files": files}
     return facts | {"manifest": hashlib.sha256(store.get(manifest.name)).hexdigest()}
 

@@ -11,6 +11,7 @@ from typing import Literal
 from scoring.errors import ChangedError, ConfigError, HeldError, RefusedError
 from scoring.jobs.arguments import Given
 from scoring.jobs.recovery import Sites, carry_out, failed, let_out, overtaken, recover
+from scoring.jobs.turns import alone
 from scoring.jobs.workspace import existing
 from scoring.ledger.actor import actor
 from scoring.ledger.chain import Ledger
@@ -53,7 +54,7 @@ def release_held(
         BusyError: a run works on the workspace. StoreError: what is staged is not what was held.
     """
     store = existing(workspace)
-    with store.lock({"run": f"release-held {run_id} {key}"}):
+    with alone(store, {"run": f"release-held {run_id} {key}"}):
         held = _held(store, run_id, key)
         store.sweep()
         ledger = Ledger(store)

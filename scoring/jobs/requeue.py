@@ -13,12 +13,14 @@ from datetime import UTC, datetime
 
 import pyarrow.parquet as pq
 
+from scoring.engine.environment import environment
 from scoring.errors import ChangedError, ConfigError, StoreError
 from scoring.jobs.preparation import Prepared, declared, identify
 from scoring.jobs.publishing import Publishing, Waiting
 from scoring.jobs.recovery import announce, recover
-from scoring.jobs.run import Pass, Watcher, begin, environment
+from scoring.jobs.run import Pass, Watcher, begin
 from scoring.jobs.selection import select
+from scoring.jobs.turns import alone
 from scoring.jobs.workspace import existing
 from scoring.ledger import runs
 from scoring.ledger.account import Account, rows, total
@@ -65,7 +67,7 @@ def requeue(job: Job, config: str, watcher: Watcher, should_stop: Callable[[], s
         column that the contract names was not kept. StoreError: a quarantine file is not what was published.
     """
     store = existing(job.workspace)
-    with store.lock({"run": job.run_id or "requeue"}):
+    with alone(store, {"run": job.run_id or "requeue"}):
         probe(store)
         store.sweep()
         ledger = Ledger(store)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,21 +10,20 @@ from functools import partial
 from random import Random
 from typing import Protocol
 
-import pyarrow as pa
-import torch
-
-from scoring import __version__
 from scoring.admit.treatments import tagged
 from scoring.engine import lane
 from scoring.engine.energy import EnergyMeter, Opened, open_counters
+from scoring.engine.environment import environment
+from scoring.engine.estimate import Rate, expected
 from scoring.errors import TemporaryError
 from scoring.jobs import asked
 from scoring.jobs.preparation import Prepared, prepare
 from scoring.jobs.publishing import Publishing
 from scoring.jobs.recovery import recover
+from scoring.jobs.turns import alone
 from scoring.jobs.watching import Watching, repair_tables
 from scoring.ledger import runs
-from scoring.ledger.account import Account
+from scoring.ledger.account import Account, rows
 from scoring.ledger.chain import Ledger
 from scoring.ledger.suppressed import pin
 from scoring.log import Log, about
@@ -38,7 +36,7 @@ from scoring.sinks.searched import Searched
 from scoring.sinks.staged import find, finished
 from scoring.sources import slices
 from scoring.stores import Store, open_store, probe
-from scoring.types import PartitionRecord, Receipt, RunRecord, Slice, Status
+from scoring.types import Check, Counts, PartitionRecord, Receipt, RunRecord, Slice, Status
 
 _log = Log("jobs")
 
@@ -62,7 +60,7 @@ def run(job: Job, config: str, watcher: Watcher, should_stop: Callable[[], str |
         ScoringError: nothing was begun, or nothing can go on; what was staged stays.
     """
     store = open_store(job.workspace)
-    with store.lock({"run": job.run_id or "a run of " + job.source.path}):
+    with alone(store, {"run": job.run_id or "a run of " + job.source.path}):
         probe(store)  # not before: whoever holds the lock sweeps the spool
         store.sweep()
         ledger = Ledger(store)
@@ -73,7 +71,7 @@ def run(job: Job, config: str, watcher: Watcher, should_stop: Callable[[], str |
         prepared = prepare(job, store)
         job = replace(job, contract=prepared.contract)
         if not prepared.todo:
-            return _nothing_to_do(store, prepared)
+            return _nothing_to_do(prepared)
         run_id, resumed = runs.start(store, prepared.identity.fingerprint, job.run_id, config, prepared.identity.subject)
         prepared = replace(prepared, identity=replace(prepared.identity, run_id=run_id))
         if tagged(job.contract):
@@ -81,7 +79,8 @@ def run(job: Job, config: str, watcher: Watcher, should_stop: Callable[[], str |
             store.private(f"runs/{run_id}/quarantine")
         began = begin(job, store, prepared, watcher, resumed)
         watching = Watching(job, store, prepared.identity, prepared.baseline, before) if job.watch.enabled else None
-        publishing = Publishing(job, store, ledger, prepared.identity, Account(), prepared.lanes.kind, watching)
+        made_by = (ledger, prepared.identity, Account(), prepared.lanes.kind, watching, prepared.decisions)
+        publishing = Publishing(job, store, *made_by)
         return Pass(job, store, ledger, prepared, publishing, watcher, began).go(should_stop)
 
 
@@ -101,8 +100,8 @@ class Pass:
         self._staged = finished(store, self._run_id)
         self._resumed_rows = self._resumed_tokens = 0
         self._began, self._first_ready, self._worked = time.monotonic(), 0.0, 0.0
-        for manifest in prepared.standing:
-            self._account.partitions[manifest.key] = _standing(manifest.key, manifest.counts, manifest.version)
+        self._loads = 0
+        self._account.partitions.update(untouched(prepared))
 
     def go(self, should_stop: Callable[[], str | None]) -> RunRecord:
         with about(run_id=self._run_id):
@@ -110,7 +109,7 @@ class Pass:
 
     def _go(self, should_stop: Callable[[], str | None]) -> RunRecord:
         self._say_begin()
-        pool = _pool(self._job, self._prepared, self._run_id, pin(self._store, self._run_id, self._prepared.suppressed.names))
+        pool = pool_of(self._job, self._prepared, self._run_id, pin(self._store, self._run_id, self._prepared.suppressed.names))
         self._began = time.monotonic()
         given = (self._dispatcher(), pool, self._slices(), self._find, self._finished, should_stop)
         with EnergyMeter(partial(_counters, self._job, self._prepared)) as energy:
@@ -157,6 +156,7 @@ class Pass:
 
     def _ready(self) -> None:
         self._first_ready = self._first_ready or time.monotonic()
+        self._loads += 1
 
     def _turn(self) -> None:
         if self._publishing.publish_due():
@@ -196,10 +196,18 @@ class Pass:
         fresh = self._account.counts.total - self._resumed_rows
         scoring_s = (self._worked or ended) - (self._first_ready or self._began)  # Ray's start and its end are no scoring
         rates = {"rows_per_second": round(fresh / scoring_s, 1), "scoring_seconds": round(scoring_s, 3)}
-        rates["lanes"] = float(self._prepared.lanes.count)
+        rates |= {"lanes": float(self._prepared.lanes.count), "model_loads": float(self._loads)}
         if record.work.get("tokens"):
             rates["tokens_per_second"] = round((record.work["tokens"] - self._resumed_tokens) / scoring_s, 1)
-        return replace(record, rates=record.rates | rates)
+        return replace(record, rates=record.rates | rates, estimate=self._estimate(fresh, scoring_s))
+
+    def _estimate(self, rows: int, seconds: float) -> dict[str, float]:
+        """What the hardware profile promised for the rows of this pass, and how far off it was: 0.1 is a tenth longer."""
+        rate = expected(self._job.hardware, self._job.engine, self._prepared.lanes, self._prepared.identity.model["digest"])
+        if not isinstance(rate, Rate) or not rows:
+            return {}
+        promised = rows / rate.median
+        return {"rows_per_second": rate.median, "seconds": round(promised, 3), "off": round(seconds / promised - 1, 4)}
 
 
 def begin(job: Job, store: Store, prepared: Prepared, watcher: Watcher, resumed: bool) -> str:
@@ -211,13 +219,6 @@ def begin(job: Job, store: Store, prepared: Prepared, watcher: Watcher, resumed:
     return started
 
 
-def environment() -> dict[str, str]:
-    """What the scores were made with."""
-    cuda = torch.version.cuda or ""
-    found = {"python": platform.python_version(), "torch": str(torch.__version__), "pyarrow": pa.__version__, "cuda": cuda}
-    return found | {"scoring": __version__, "platform": platform.platform()}
-
-
 def _watched_by(prepared: Prepared) -> dict[str, str]:
     """Which baseline the verdicts on drift rest on."""
     return {"baseline": prepared.baseline.digest} if prepared.baseline else {}
@@ -227,7 +228,8 @@ def _attempt_name(run: str, n: int) -> str:
     return f"{run}-{n}"
 
 
-def _pool(job: Job, prepared: Prepared, run_id: str, pinned: str) -> LanePool:
+def pool_of(job: Job, prepared: Prepared, run_id: str, pinned: str) -> LanePool:
+    """Lanes as the job says, not opened yet. `pinned` is the key of the list of people who are not to be scored."""
     lanes = prepared.lanes
     spec = lane.LaneSpec(job, run_id, lanes.cpus, prepared.baseline, pinned, prepared.suppressed.erased)
     factory: LaneFactory = partial(lane.build, spec)
@@ -251,15 +253,22 @@ def _counters(job: Job, prepared: Prepared) -> Opened:
     return open_counters(gpus=prepared.lanes.kind == "gpu")
 
 
-def _standing(key: str, counts: dict[str, int], version: int) -> PartitionRecord:
-    return PartitionRecord(key, "skipped", {"in": sum(counts.values()), **counts}, (), version)
+def untouched(prepared: Prepared) -> dict[str, PartitionRecord]:
+    """What is as it should be, and what is not ready: such a partition is paused, and so is a run with nothing worse."""
+    found = {}
+    for one in prepared.standing:
+        found[one.key] = PartitionRecord(one.key, "skipped", {"in": sum(one.counts.values()), **one.counts}, (), one.version)
+    for key, why in prepared.unready.items():
+        check = Check("ready", key, "fail", "warn", "source.ready", why)
+        found[key] = PartitionRecord(key, "paused", rows(Counts()), (check,))
+    return found
 
 
-def _nothing_to_do(store: Store, prepared: Prepared) -> RunRecord:
-    """Everything is published as it would be now: say so and touch nothing."""
-    account = Account()
-    for manifest in prepared.standing:
-        account.partitions[manifest.key] = _standing(manifest.key, manifest.counts, manifest.version)
+def _nothing_to_do(prepared: Prepared) -> RunRecord:
+    """Everything is published as it would be now, or not ready: say so and touch nothing."""
+    account = Account(partitions=untouched(prepared))
     last = max((manifest.run_id for manifest in prepared.standing), default="")
-    message = f"Nothing to do: {len(account.partitions)} partition(s) are published with this model, contract and input."
-    return account.record(last, "published", 0.0, environment=environment(), model=prepared.identity.model, message=message)
+    message = f"Nothing to do: {len(prepared.standing)} partition(s) are published with this model, contract and input."
+    if prepared.unready:
+        message += f" {len(prepared.unready)} are not ready."
+    return account.record(last, account.status(), 0.0, environment=environment(), model=prepared.identity.model, message=message)

@@ -31,7 +31,7 @@ def witnessed(score: Callable[..., RunRecord], said: Sequence[str] = (), logs: L
     """
 
     def scored(job: Job, config: str, watcher: Any, *more: Any) -> RunRecord:
-        noted = _Noted(watcher, logs)
+        noted = Noted(watcher, logs)
         try:
             with Live(job, noted) as live:
                 record = score(job, config, live, *more)
@@ -54,7 +54,7 @@ def witnessed(score: Callable[..., RunRecord], said: Sequence[str] = (), logs: L
     return scored
 
 
-def _fail(job: Job, noted: _Noted, error: BaseException, said: Sequence[str]) -> None:
+def _fail(job: Job, noted: Noted, error: BaseException, said: Sequence[str]) -> None:
     """What is said and told must not hide why the run failed."""
     with suppress(Exception):
         facts = why(error)
@@ -77,7 +77,7 @@ def tell(job: Job, record: RunRecord, said: Sequence[str] = ()) -> telling.Told 
     return told
 
 
-class _Noted:
+class Noted:
     """A watcher that remembers which run began, and when, and lets the log know its place."""
 
     def __init__(self, watcher: Any, logs: Logs | None) -> None:
@@ -103,7 +103,7 @@ class _Noted:
         self._watcher.end(record)
 
 
-def _never_began(job: Job, noted: _Noted, message: str) -> None:
+def _never_began(job: Job, noted: Noted, message: str) -> None:
     """A name for it, and a record, if the workspace can be written and no other run has the name."""
     noted.run_id = runs.name_of(job.run_id) or f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"[:18] + "-failed"
     with suppress(Exception):
@@ -113,7 +113,7 @@ def _never_began(job: Job, noted: _Noted, message: str) -> None:
             store.put(f"runs/{noted.run_id}/record.json", _failed(noted, message).to_json().encode())
 
 
-def _failed(noted: _Noted, message: str) -> RunRecord:
+def _failed(noted: Noted, message: str) -> RunRecord:
     """The record of a run that could not write one."""
     none = {"in": 0, "scored": 0, "quarantined": 0, "suppressed": 0}
     empty = RunRecord(noted.run_id, "failed", none, (), {}, {}, {}, {}, {})

@@ -80,12 +80,19 @@ class Ledger:
                 self._head, self._next = _hash(entry), self._next + 1
                 self._store.replace(HEAD, rfc8785.dumps(self.head))
                 return True
-            self._follow()  # another writer was first: come after its entry
+            self._come_after()  # another writer was first
         return False
 
     def catch_up(self, said: Iterable[tuple[str, str, str, dict[str, Any]]]) -> int:
         """Add what a crash kept from being said, of (kind, subject, once, payload); returns how many entries were missing."""
         return sum(self.append(*one) for one in said)
+
+    def _come_after(self) -> None:
+        """Take in the entries that others added; those before them were read already."""
+        while self._store.exists(_name(self._next)):
+            entry = _parsed(self._store, _name(self._next))
+            self._said.add(entry["once"])
+            self._next, self._head = entry["seq"] + 1, entry["hash"]
 
     def _follow(self) -> set[tuple[int, str]]:
         """Read it all; returns (seq, hash) of every entry."""

@@ -7,7 +7,7 @@ versions of input files that an erasure replaced: a partition that was made of t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from scoring.stores import Store
@@ -48,18 +48,30 @@ def rewritten(store: Store, path: str, before: str, after: str) -> None:
         seq += 1
 
 
-def earlier_inputs(store: Store, partitions: Sequence[Partition]) -> dict[str, set[str]]:
-    """Input digests that each partition had before erasures rewrote its files; empty where none did."""
+def followed(store: Store) -> dict[tuple[str, str], str]:
+    """(path, version) of an input file -> the version that erasures have left of it."""
+    found: dict[tuple[str, str], str] = {}
+    for step in reversed([json.loads(store.get(key)) for key in store.list(_INPUTS)]):
+        found[step["path"], step["before"]] = found.get((step["path"], step["after"]), step["after"])
+    return found
+
+
+def earlier_inputs(
+    store: Store, partitions: Sequence[Partition], contents: Mapping[tuple[str, str], str] | None = None
+) -> dict[str, set[str]]:
+    """Input digests that each partition had before erasures rewrote its files; empty where none did. `contents` are digests by path
+    and version, as far as they are known.
+    """
     steps = [json.loads(store.get(key)) for key in store.list(_INPUTS)]
-    return {p.key: set(_undone(p, steps)) for p in partitions} if steps else {}
+    return {p.key: set(_undone(p, steps, contents or {})) for p in partitions} if steps else {}
 
 
-def _undone(partition: Partition, steps: list[dict[str, str]]) -> Iterator[str]:
+def _undone(partition: Partition, steps: list[dict[str, str]], contents: Mapping[tuple[str, str], str]) -> Iterator[str]:
     files = {file.path: file for file in partition.files}
     for step in reversed(steps):
         file = files.get(step["path"])
         if file is not None and file.version == step["after"]:
-            files[file.path] = File(file.path, file.size, step["before"])
+            files[file.path] = File(file.path, file.size, step["before"], contents.get((file.path, step["before"]), ""))
             yield Partition(partition.key, tuple(files.values())).input_digest
 
 

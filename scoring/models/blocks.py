@@ -6,6 +6,8 @@ one column one that depends on the stride, and beyond two threads one that split
 multiple of 16 no bit ever differed: any position, stride, inner size of 1 to 1,000, operand transposed or not, 1 to 16 threads. So
 rows are copied into scratch of BLOCK_ROWS rows, the last block and other widths are padded (`widen`), and only such shapes are ever
 computed: a row gives the same bits in every batch (law 7; tests/models/test_same_answer.py).
+What follows a product, elementwise, takes whole blocks as well, because the end of a vector may give other bits than within; but a
+call of an operator costs some 40 us, so that it takes many blocks at once.
 The price is one whole block, under a millisecond for a small model, for a batch of one row. A block also keeps activations of a
 few hundred values per row inside a 1-2 MB cache.
 """
@@ -18,6 +20,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import nn
 
+_SERIAL_ELEMENTS = (1 << 15) - 1  # torch computes elementwise what is smaller in one piece, whatever the threads (GRAIN_SIZE)
 BLOCK_ROWS = 2048  # a multiple of every vector and tile width; 1,024 to 4,096 are equally fast for 48-128-64-1
 
 
@@ -28,16 +31,17 @@ def in_blocks(
     outputs: int,
     block_rows: int = BLOCK_ROWS,
     copy: bool = True,
+    finish: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    """Compute float32 (rows, outputs) block by block.
+    """Compute float32 (rows, outputs) block by block; then `finish`, an elementwise or row-wise function, on many blocks at once.
 
     `inputs` are CPU tensors with the dimension along which rows lie; `compute` gets tensors of the same layout with exactly
     `block_rows` rows, valid until it returns, and gives (block_rows, outputs). The last block is padded with its last row, so
     that a model never sees values that no row has. With `copy` blocks are the model's own, and contiguous; without, whole ones are
     views of the inputs, for what neither writes to them nor minds strides.
     """
-    scores = torch.empty((rows, outputs), dtype=torch.float32)
     whole = rows - rows % block_rows
+    scores = torch.empty((whole + block_rows if whole < rows else whole, outputs), dtype=torch.float32)
     scratch = [_like(tensor, dim, block_rows) for tensor, dim in inputs] if copy or whole < rows else []
     for start in range(0, whole, block_rows):
         blocks = [tensor.narrow(dim, start, block_rows) for tensor, dim in inputs]
@@ -50,8 +54,12 @@ def in_blocks(
             block.narrow(dim, 0, rest).copy_(tensor.narrow(dim, whole, rest))
             padded = block.narrow(dim, rest, more)
             padded.copy_(tensor.narrow(dim, rows - 1, 1).expand_as(padded))
-        scores[whole:] = compute(scratch)[: rows - whole]
-    return scores
+        scores[whole:] = compute(scratch)
+    if finish is not None:
+        step = max(1, _SERIAL_ELEMENTS // (block_rows * outputs)) * block_rows
+        for start in range(0, len(scores), step):
+            scores[start : start + step] = finish(scores[start : start + step])
+    return scores[:rows]
 
 
 def _like(tensor: torch.Tensor, dim: int, rows: int) -> torch.Tensor:

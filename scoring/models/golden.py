@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -20,6 +21,17 @@ TOKENS = 16_384  # scored at once of models whose cost is tokens
 Some = TypeVar("Some", bound=Encoded)
 
 
+@dataclass(frozen=True)
+class Deviation:
+    """The golden score that is farthest off: `most` = |found - expected| / max(1, |expected|)."""
+
+    most: float
+    row: int
+    column: str
+    found: float
+    expected: float
+
+
 def check_golden(model: Model, golden: pa.Table) -> None:
     """Score the golden inputs and compare.
 
@@ -30,22 +42,29 @@ def check_golden(model: Model, golden: pa.Table) -> None:
     """
     tolerance = model.tolerance["cpu" if model.device.type == "cpu" else "gpu"]
     try:
-        found = scores(model, golden.select(list(model.inputs)))
+        off = deviation(model, golden)
     except (ModelError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError):
         raise
     except Exception as error:  # a user's module may raise anything, and golden rows were people's once
         raise ModelError(f"Bundle {model.name} raised on its golden rows: {unseen(error)}.") from error
+    if off.most > tolerance:
+        raise ModelError(
+            f"Bundle {model.name} {model.version} does not give its golden scores on {model.device}: row {off.row}, column "
+            f"{off.column} is {off.found:.9g}, expected {off.expected:.9g}; "
+            f"difference {off.most:.3g}, tolerance {tolerance:.3g}. The bundle was altered or does not fit this machine."
+        )
+
+
+def deviation(model: Model, golden: pa.Table) -> Deviation:
+    """How far the scores of the golden inputs are off. Raises: whatever the model raises."""
+    found = scores(model, golden.select(list(model.inputs)))
     expected = np.column_stack([_numbers(golden.column(EXPECTED + o.name), o.width) for o in model.outputs]).astype(np.float64)
     with np.errstate(invalid="ignore"):
         off = np.abs(found - expected) / np.maximum(1.0, np.abs(expected))
     off[np.isnan(off)] = np.inf
     row, place = np.unravel_index(int(off.argmax()), off.shape)
-    if off[row, place] > tolerance:
-        raise ModelError(
-            f"Bundle {model.name} {model.version} does not give its golden scores on {model.device}: row {row}, column "
-            f"{_named(model.outputs, int(place))} is {found[row, place]:.9g}, expected {expected[row, place]:.9g}; "
-            f"difference {off[row, place]:.3g}, tolerance {tolerance:.3g}. The bundle was altered or does not fit this machine."
-        )
+    worst = (float(off[row, place]), int(row), _named(model.outputs, int(place)))
+    return Deviation(*worst, float(found[row, place]), float(expected[row, place]))
 
 
 def scores(model: Model, table: pa.Table) -> np.ndarray[Any, Any]:

@@ -106,24 +106,21 @@ class Tabular:
         """Float32 (rows, outputs) on the model's device."""
         with torch.inference_mode():
             if self.device.type != "cpu":
-                return self._compute((encoded.numbers, encoded.slots))
+                assert self._served is not None
+                return self._heads.scores(self._served.compute(encoded.numbers, encoded.slots))
             by_column = ((encoded.numbers.t(), 1), (encoded.slots, 1))  # as a CPU's rows lie
             own = self._folded is None
-            return in_blocks(self._block, by_column, encoded.rows, len(self.outputs), copy=own)
+            return in_blocks(self._logits, by_column, encoded.rows, len(self.outputs), copy=own, finish=self._heads.scores)
 
     def score(self, table: pa.Table) -> pa.Table:
         """Output columns of a table with the declared inputs, in its order. Raises: ModelError: the inputs do not fit."""
         return score_table(self, table)
 
-    def _compute(self, block: Sequence[torch.Tensor]) -> torch.Tensor:
-        assert self._served is not None
-        return self._heads.scores(self._served.compute(*block))
-
-    def _block(self, block: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The activation belongs to the block: at the end of a vector it may give other bits than within."""
+    def _logits(self, block: Sequence[torch.Tensor]) -> torch.Tensor:
         if self._folded is not None:
-            return self._heads.scores(self._folded.compute(block))
-        return self._compute((block[0].t().contiguous(), block[1]))
+            return self._folded.compute(block)
+        assert self._served is not None
+        return self._served.compute(block[0].t().contiguous(), block[1])
 
 
 def _layout(bundle: Bundle) -> Layout:

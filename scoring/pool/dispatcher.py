@@ -82,6 +82,11 @@ class Dispatcher:
         """Slices added and neither finished nor given up."""
         return len(self._open)
 
+    @property
+    def given_up(self) -> int:
+        """Slices that will not be done in this run."""
+        return len(self._given_up)
+
     # what happened
 
     def happened(self, event: Event, now: float) -> None:

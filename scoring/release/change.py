@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from scoring.errors import ChangedError
 
-_WORDS = {"model": "the model", "contract": "the contract", "source": "how the source is read", "format": "the output format"}
+_WORDS = {
+    "model": "the model",
+    "contract": "the contract",
+    "source": "how the source is read",
+    "format": "the output format",
+    "code": "the code of the model's module",
+}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """To score a partition in place of the version `replaces`, 0 where it has none. `why` names what has changed."""
+
+    replaces: int = 0
+    why: tuple[str, ...] = ()
 
 
 def named(published: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:

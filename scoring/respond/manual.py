@@ -37,13 +37,9 @@ def manual(verb: str) -> str:
     lines += ["", "Settings, overridden as key=value:"]
     for group in ("", *GROUPS[:-1]):
         lines += _documented(_root() / group / f"{_shown(group)}.yaml" if group else _root() / "run.yaml", group)
-    return "\n".join(
-        [
-            *lines,
-            "",
-            "Options: --json, --verbose, --cfg job (show the settings), --multirun, --config-dir=… (groups of your own).",
-        ]
-    )
+    own = "".join(f"--{switch}, " for switch in VERBS[verb].switches)
+    more = "--cfg job (show the settings), --multirun, --config-dir=… (groups of your own)."
+    return "\n".join([*lines, "", f"Options: {own}--json, --verbose, {more}"])
 
 
 def choices(group: str) -> list[str]:

@@ -95,6 +95,7 @@ def _time(record: RunRecord) -> list[str]:
     devices = ", ".join(clean(device) for device in sorted(record.devices))
     rate, wall = record.rates["rows_per_second"], record.rates["wall_seconds"]
     lines = [f"rate: {rate:,.0f} rows/s, {wall:.1f} s in all", f"time: {stages}", f"device: {devices}; rows by route: {routes}"]
+    lines += _estimate(record)
     texts = clause(record.work, record.rates.get("tokens_per_second", 0.0), sum(record.stages.values()))
     lines += [f"texts: {texts}"] if texts else []
     return lines + _energy(record) + [f"note: {clean(note)}" for note in record.notes[:_SHOWN]]
@@ -109,6 +110,13 @@ def _energy(record: RunRecord) -> list[str]:
     return [f"energy: {total / 3.6e6:,.4g} kWh by {clean(record.energy['source'])} of {clean(', '.join(joules))}"]
 
 
+def _estimate(record: RunRecord) -> list[str]:
+    if not record.estimate:
+        return []
+    off = record.estimate["off"]
+    return [f"estimate: {record.estimate['seconds']:.1f} s of scoring; it took {abs(off):.0%} {'longer' if off > 0 else 'less'}"]
+
+
 def _where(record: RunRecord, workspace: str, program: str) -> list[str]:
     place = workspace.rstrip("/")
     lines = [f"scores:     {place}/scores", f"quarantine: {place}/quarantine"]
@@ -117,4 +125,6 @@ def _where(record: RunRecord, workspace: str, program: str) -> list[str]:
     quoted = shlex.quote(f"workspace={place}")
     held = [shlex.quote(p.key) for p in record.partitions if p.status == "held"][:1]
     decide = [f"  {program} release-held {shlex.quote(record.run_id)} {key} {quoted} --reason=…" for key in held]
-    return [*lines, "next:", f"  {program} quarantine {quoted}", *decide, f"  {program} verify {quoted}"]
+    scored = record.run_id and record.status.startswith("published")
+    again = [f"  {program} replay {shlex.quote(record.run_id)} {quoted}"] if scored else []
+    return [*lines, "next:", f"  {program} quarantine {quoted}", *decide, f"  {program} verify {quoted}", *again]

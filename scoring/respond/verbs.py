@@ -9,7 +9,9 @@ from dataclasses import dataclass
 class Verb:
     """`places` are said without a name, in this order; `words` as name=value or --name value; `switches` as --name.
 
-    A `job` takes Hydra's groups and overrides, beside its words. `file` is where it stands in `jobs`, if not under its own name.
+    A `job` takes Hydra's groups and overrides, beside its words; `again` are verbs that take the settings of a run that was. `file`
+    is where it stands in `jobs`, if not under its own name. `several` are words that may be said more than once. A verb that
+    `stays` goes on until it is ended.
     """
 
     said: str
@@ -17,12 +19,26 @@ class Verb:
     words: tuple[str, ...] = ()
     switches: tuple[str, ...] = ()
     job: bool = False
+    again: bool = False
     file: str = ""
+    several: tuple[str, ...] = ()
+    stays: bool = False
 
 
 VERBS = {
     "run": Verb("score what is not scored yet and publish it", job=True),
     "plan": Verb("say what a run would do, without doing it", job=True),
+    "backfill": Verb(
+        "score the days or hours of a range that are missing, failed or stale; --dry-run shows a calendar",
+        words=("start", "end", "grain", "which", "order", "max_partitions", "max_cost", "timezone", "model"),
+        switches=("dry-run",),
+        job=True,
+    ),
+    "bench": Verb(
+        "measure configurations beside each other on a sample, and say which to choose",
+        words=("rows", "seconds", "repeats", "save", "out"),
+        job=True,
+    ),
     "doctor": Verb("say what this machine offers and what a run would use", words=("workspace", "store")),
     "verify": Verb("check that what was published is still what was published", words=("workspace",)),
     "quarantine": Verb(
@@ -38,6 +54,18 @@ VERBS = {
         places=("fingerprint",),
         words=("workspace", "reason", "by"),
         file="alerts_ack",
+    ),
+    "replay": Verb(
+        "score a sample of published rows again, and say what differs and why",
+        ("run",),
+        ("workspace", "sample", "partition", "bundle"),
+        again=True,
+    ),
+    "ui": Verb(
+        "show workspaces in a browser, while runs go on: runs, progress, partitions, drift, quarantine, ledger",
+        words=("workspace", "host", "port", "token_env", "name"),
+        several=("workspace",),
+        stays=True,
     ),
     "baseline": Verb(
         "count what the training rows and their scores look like, for drift",
@@ -92,5 +120,6 @@ def named(arguments: list[str]) -> tuple[str, list[str]]:
 def form(verb: str) -> str:
     """How a verb without Hydra is said: "release-held RUN PARTITION workspace=… [--discard]"."""
     one = VERBS[verb]
-    words = [*map(str.upper, one.places), *(f"{w}=…" for w in one.words), *(f"[--{s}]" for s in one.switches)]
+    words_said = [f"{w}=…{f' [{w}=…]' if w in one.several else ''}" for w in one.words]
+    words = [*map(str.upper, one.places), *words_said, *(f"[--{s}]" for s in one.switches)]
     return " ".join([verb, *words])

@@ -43,6 +43,7 @@ _NEVER_EMPTY = (
     *("workspace", "path", "kind", "bundle", "address", "key_env", "key_id", "subject", "suppress", "purpose"),
     *("url", "token_env", "namespace", "parent", "textfile", "pushgateway"),
     *("urls_env", "quiet", "timezone", "metric"),
+    *("success_file", "watermark"),
 )
 
 

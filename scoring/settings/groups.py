@@ -23,6 +23,16 @@ class Csv:
 
 
 @dataclass(frozen=True)
+class Ready:
+    """When the files of a partition are all there. What is not ready is left for later; a rule of None binds nothing."""
+
+    success_file: str | None = None  # in every folder of the partition: _SUCCESS
+    watermark: str | None = None  # a text file with an ISO 8601 instant: what ends until then is complete
+    min_rows: AtLeastNone | None = None  # that the footers of a partition promise
+    max_age_hours: NotNegative | None = None  # the newest file may be so much older than the end of its interval, 0: not at all
+
+
+@dataclass(frozen=True)
 class Source:
     """Where rows come from. `path` is a file, a folder, or a glob; folders named key=value are Hive partitions."""
 
@@ -32,15 +42,37 @@ class Source:
     slice_rows: AtLeastOne = 500_000  # target; a slice is at least one row group
     hive: bool = True
     duplicates: Literal["quarantine", "keep"] = "quarantine"
+    fingerprint: Literal["stat", "content"] = "stat"  # what makes an input file another: its size and time, or its bytes
+    ready: Ready = Ready()
     csv: Csv = Csv()
 
 
 @dataclass(frozen=True)
 class Model:
-    """`bundle` is a folder. `module` is "package.module:Class" for the module family: code is named here, never by the bundle."""
+    """`bundle` is a folder. `module` is "package.module:Class" for the module family: code is named here, never by the bundle.
+    `bundles` are further folders, among which a backfill finds models by version or by what was published.
+    """
 
     bundle: str
     module: str | None = None
+    bundles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What `scoring bench` measured and saved with a hardware profile: rows per second of `lanes` lanes together, with the
+    quartiles, for the model of digest `model` on `device`.
+    """
+
+    rows_per_second: Positive
+    low: Positive
+    high: Positive
+    lanes: AtLeastOne
+    start_seconds: NotNegative  # until the lanes are ready
+    engine: Literal["ray", "inline"]
+    device: str
+    model: str
+    date: str  # UTC, ISO 8601
 
 
 @dataclass(frozen=True)
@@ -53,6 +85,7 @@ class Hardware:
         0  # the simulated device runs out of memory above this cost of a batch (rows or tokens); 0 = never
     )
     price_per_hour: NotNegative | None = None  # of a GPU, or of a core where lanes have none; None: the report says no cost
+    measured: Measured | None = None  # by `scoring bench --save`: what `plan` estimates with
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,21 @@
-"""What people decided about a published version, as its manifest keeps it: a held partition let out, quarantined rows let in again.
+"""What was decided about a published version, as its manifest keeps it: scored again, let out though held, bad rows let in again.
 
-Who decided is the user of the operating system; `decided` is UTC, ISO 8601.
+Who decided is the user of the operating system; `decided` and `at` are UTC, ISO 8601.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Restated:
+    """The partition was scored again, in place of version `replaces`. `why` names what had changed, nothing if nothing had."""
+
+    at: str
+    replaces: int
+    why: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,11 @@ class Requeued:
     scored: int
     suppressed: int
     replaced: tuple[str, ...]
+
+
+def restated(raw: dict[str, Any] | None) -> Restated | None:
+    """From JSON. Raises: TypeError, KeyError: something else."""
+    return None if raw is None else Restated(**{**raw, "why": tuple(raw["why"])})
 
 
 def override(raw: dict[str, Any] | None) -> Override | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from scoring.errors import StoreError
 from scoring.sinks import decisions
-from scoring.sinks.decisions import Override, Requeued
+from scoring.sinks.decisions import Override, Requeued, Restated
 from scoring.stores import Store
 from scoring.types import Check, Receipt, canonical, digest
 
@@ -42,6 +42,7 @@ class PublicFile:
 class Manifest:
     """`files` in input order, requeued ones after the others; `created` is UTC, ISO 8601.
 
+    `inputs` are (path, version, SHA-256) of the files it was made of, where files are told apart by content.
     `ledger` is {seq, hash} of the newest ledger entry before this version: entries cut off later do not go unseen.
     """
 
@@ -61,6 +62,8 @@ class Manifest:
     override: Override | None = None
     requeued: tuple[Requeued, ...] = ()
     subject: dict[str, str] = field(default_factory=dict)
+    restated: Restated | None = None
+    inputs: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def name(self) -> str:
@@ -76,6 +79,8 @@ class Manifest:
         for name in ("files", "quarantine"):
             raw[name] = tuple(PublicFile(**f) for f in raw[name])
         raw["override"] = decisions.override(raw.get("override"))
+        raw["inputs"] = tuple((path, version, content) for path, version, content in raw.get("inputs", []))
+        raw["restated"] = decisions.restated(raw.get("restated"))
         raw["requeued"] = decisions.requeues(raw.get("requeued", []))
         return cls(**{**raw, "checks": tuple(Check(**c) for c in raw["checks"])})
 

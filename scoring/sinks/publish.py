@@ -15,12 +15,12 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from scoring.errors import BusyError, StoreError
-from scoring.sinks.decisions import Override, Requeued
+from scoring.errors import OvertakenError, StoreError
+from scoring.sinks.decisions import Override, Requeued, Restated
 from scoring.sinks.folder import Folder, public_folder
 from scoring.sinks.manifest import Identity, Manifest, PublicFile, current, public_files, published, read, rejected_files
 from scoring.stores import Store
-from scoring.types import Check, Counts, Receipt
+from scoring.types import Check, Counts, File, Receipt
 
 __all__ = ["Identity", "Manifest", "PublicFile", "amend", "current", "publish", "published", "repair"]
 
@@ -36,20 +36,26 @@ def publish(
     sites: Callable[[str], None] = lambda site: None,
     ledger: Mapping[str, Any] | None = None,
     override: Override | None = None,
+    replaces: int | None = None,
+    why: Sequence[str] = (),
+    inputs: Sequence[File] = (),
 ) -> Manifest:
     """Publish the staged slices of a partition, in this order. Publishing the same again finishes what is unfinished.
 
     `planned_rows` is what the footers promised, None where only reading told. `sites` is told where we are (fault drills).
-    `ledger` is the ledger's head now. `override` is a person's decision, where a gate had held the partition.
+    `ledger` is the ledger's head now. `override` is a person's decision, where a gate had held the partition. `replaces` is the
+    version that was looked at when it was decided to score (0: none), None where nobody else can publish; `why` is kept with it.
+    `inputs` are the files: what is known of their content is kept.
 
     Raises:
         StoreError: rows are not accounted for, a staged file is gone, or the store fails.
-        BusyError: another run published this partition meanwhile.
+        OvertakenError: another run published this partition meanwhile.
     """
     counts = _conserved(key, receipts, planned_rows)
     with store.turn():
-        manifest = _next(store, identity, key, input_digest, receipts, checks, counts)
-        return _establish(store, replace(manifest, ledger=dict(ledger or {}), override=override), sites)
+        manifest = _next(store, identity, key, input_digest, receipts, checks, counts, replaces, why)
+        told = tuple((file.path, file.version, file.content) for file in inputs if file.content)
+        return _establish(store, replace(manifest, ledger=dict(ledger or {}), override=override, inputs=told), sites)
 
 
 def amend(
@@ -67,7 +73,7 @@ def amend(
 
     Raises:
         StoreError: rows are not accounted for, a staged file is gone, or the store fails.
-        BusyError: `before` is not the newest version any more.
+        OvertakenError: `before` is not the newest version any more.
     """
     gone = [file for file in before.quarantine if file.path in requeued.replaced]
     moved = _conserved(before.key, receipts, sum(file.rows for file in gone))
@@ -150,12 +156,16 @@ def _next(
     receipts: Sequence[Receipt],
     checks: Sequence[Check],
     counts: Counts,
+    replaces: int | None,
+    why: Sequence[str],
 ) -> Manifest:
-    """The manifest to be; the version that stands already if it is ours and says the same."""
-    before = current(store, key)
+    """The manifest to be; the version that stands already if it is ours and says the same. Raises: OvertakenError."""
+    before, now = current(store, key), _now()
     version = before.version + 1 if before else 1
     if before is not None and before.run_id == identity.run_id and before.input_digest == input_digest:
         version = before.version
+    elif replaces is not None and version != replaces + 1:
+        raise OvertakenError(_overtaken(before.name, before.run_id) if before else f"{key}: version {replaces} is gone. Run again.")
     return Manifest(
         key=key,
         version=version,
@@ -168,19 +178,24 @@ def _next(
         files=public_files(identity, version, receipts),
         quarantine=rejected_files(identity, receipts),
         checks=tuple(checks),
-        created=_now(),
+        created=now,
         subject=identity.subject,
+        restated=Restated(now, version - 1, tuple(why)) if version > 1 else None,
     )
 
 
 def _commit(store: Store, manifest: Manifest) -> Manifest:
-    """The manifest that counts. Raises: BusyError: it is another run's."""
+    """The manifest that counts. Raises: OvertakenError: it is another run's."""
     if store.put(manifest.name, manifest.to_json()):
         return manifest
     standing = read(store, manifest.name)
     if not standing.same_scores(manifest):
-        raise BusyError(f"{manifest.name} was published by run {standing.run_id} meanwhile. Run again to see what is left.")
+        raise OvertakenError(_overtaken(manifest.name, standing.run_id))
     return standing
+
+
+def _overtaken(name: str, run_id: str) -> str:
+    return f"{name} was published by run {run_id} meanwhile. Run again to see what is left."
 
 
 def _now() -> str:

@@ -7,7 +7,7 @@ in one step; the loser of a race removes its own files and hands back the winner
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from scoring import columns
 from scoring.errors import ConfigError, StoreError
 from scoring.settings import Sink
 from scoring.sinks import keys as key_files
+from scoring.sinks import made
 from scoring.sinks.spool import Spool, storable
 from scoring.stores import Store, sha256_of
 from scoring.types import MARKS, BadFile, Findings, Output, Receipt, Slice, StagedFile
@@ -78,7 +79,7 @@ def forget(store: Store, run_id: str, slice_id: str) -> int:
 
 class StagedWriter:
     """For one attempt; not thread-safe. `outputs` are what the model gives, `sites` is told where we are (fault drills); `private`
-    keeps bad rows, which are as they came, from other users of the machine.
+    keeps bad rows, which are as they came, from other users of the machine; `environment` is what the scores are made with.
     """
 
     def __init__(
@@ -92,9 +93,11 @@ class StagedWriter:
         outputs: Sequence[Output],
         sites: Callable[[str], None] = lambda site: None,
         private: bool = False,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._store, self._run_id, self._work, self._attempt, self._sink = store, run_id, work, attempt, sink
         self._outputs, self._sites, self._private = tuple(outputs), sites, private
+        self._made = made.text(work, environment or {})
         self._constants = {"model_version": model_version, "run_id": run_id}
         self._scores = Spool(store.spool(f"{work.id}.{attempt}"), sink, CONSTANTS)
         self._rejects: dict[pa.Schema, Spool] = {}
@@ -180,7 +183,7 @@ class StagedWriter:
         """Finish the scored file and read its footer back: what is wrong now must not become the truth."""
         if not self._scores.open:
             self._scores.write(self._empty())
-        path = self._scores.close({RECEIPT: receipt.to_json()})
+        path = self._scores.close({RECEIPT: receipt.to_json(), made.MADE: self._made})
         try:
             _receipt(str(path), self._work.id)
         except (ValueError, KeyError, TypeError) as error:

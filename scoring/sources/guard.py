@@ -6,12 +6,13 @@ Also holds a file to the version it had when it was listed: rows of two versions
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from scoring.errors import InputChangedError, ScoringError, SourceError, told
-from scoring.types import Fragment
+from scoring.types import File, Fragment
 
 _PASS = (ScoringError, KeyboardInterrupt, SystemExit, GeneratorExit)
 
@@ -19,6 +20,15 @@ _PASS = (ScoringError, KeyboardInterrupt, SystemExit, GeneratorExit)
 def version(status: os.stat_result) -> str:
     """What changes when the content may have."""
     return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def content_of(file: File) -> str:
+    """SHA-256 (hex) of a file's bytes. Raises: SourceError: it cannot be read."""
+    try:
+        with open(file.path, "rb") as found:
+            return hashlib.file_digest(found, "sha256").hexdigest()
+    except OSError as error:
+        raise SourceError(f"{file.path}: {error.strerror or error}.") from None
 
 
 @contextmanager

@@ -41,6 +41,10 @@ class Store(Protocol):
 
     def exists(self, key: str) -> bool: ...
 
+    def stamp(self, key: str) -> str | None:
+        """Changes whenever the content may have; None where there is no such object."""
+        ...
+
     def list(self, prefix: str) -> Iterator[str]:
         """Keys below a folder, sorted; names with a leading "." are left out, and so is all below them."""
         ...
@@ -69,8 +73,8 @@ class Store(Protocol):
         """A new local path for a file in the making, where `put` can take it from."""
         ...
 
-    def sweep(self) -> None:
-        """Remove what dead writers left in the spool. Only for the holder of the lock."""
+    def sweep(self, older_s: float = 0.0) -> None:
+        """Remove what dead writers left in the spool, if it was not touched for so long. 0: for the holder of the lock alone."""
         ...
 
     def open_path(self, key: str) -> str:

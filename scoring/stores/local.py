@@ -14,6 +14,7 @@ import os
 import secrets
 import shutil
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -74,6 +75,13 @@ class LocalStore:
 
     def exists(self, key: str) -> bool:
         return self.size(key) is not None
+
+    def stamp(self, key: str) -> str | None:
+        try:
+            found = self.path(key).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"
 
     def list(self, prefix: str) -> Iterator[str]:
         yield from sorted(self._below(self.path(prefix), checked(prefix)))
@@ -147,10 +155,12 @@ class LocalStore:
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{name}-{secrets.token_hex(6)}"
 
-    def sweep(self) -> None:
+    def sweep(self, older_s: float = 0.0) -> None:
         """A writer that lives on against all appearances loses its file, fails, and is harmless."""
         folder = self.path(_SPOOL)
         for entry in list(folder.iterdir()) if folder.is_dir() else ():
+            if older_s and _age_s(entry) < older_s:
+                continue
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry, ignore_errors=True)
             else:
@@ -205,6 +215,14 @@ class LocalStore:
                 yield from self._below(Path(entry.path), f"{key}/{entry.name}")
             elif entry.is_file(follow_symlinks=False):
                 yield f"{key}/{entry.name}"
+
+
+def _age_s(path: Path) -> float:
+    """Since it was last written; none where it has gone."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def sync(path: Path) -> None:

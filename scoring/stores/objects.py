@@ -72,6 +72,13 @@ class ObjectStore:
     def exists(self, key: str) -> bool:
         return self.size(key) is not None
 
+    def stamp(self, key: str) -> str | None:
+        try:
+            found = self._again(key, lambda: obstore.head(self._inner, checked(key)))
+        except MissingError:
+            return None
+        return f"{found['e_tag']}-{found['last_modified'].isoformat()}-{found['size']}"
+
     def list(self, prefix: str) -> Iterator[str]:
         folder = checked(prefix)
         found = self._again(folder, lambda: [m["path"] for page in obstore.list(self._inner, folder) for m in page])
@@ -105,7 +112,7 @@ class ObjectStore:
             weakref.finalize(self, shutil.rmtree, self._spool, ignore_errors=True)
         return self._spool / f"{name}-{secrets.token_hex(6)}"
 
-    def sweep(self) -> None:
+    def sweep(self, older_s: float = 0.0) -> None:
         """Nothing: the spool is this process's own."""
 
     def open_path(self, key: str) -> str:

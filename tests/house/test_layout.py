@@ -35,6 +35,8 @@ DOORS = {  # who may import a library; a name that ends with / is a folder
     "structlog": ("scoring/respond/logs.py",),
     "jinja2": ("scoring/respond/",),
     "markupsafe": ("scoring/respond/",),
+    "starlette": ("scoring/respond/ui/access.py", "scoring/respond/ui/server.py"),
+    "uvicorn": ("scoring/respond/ui/server.py",),
     "scipy": ("scoring/watch/",),
     "openlineage": ("scoring/respond/lineage/",),
     "prometheus_client": ("scoring/respond/metrics.py",),

@@ -37,7 +37,10 @@ def test_configuration_and_code_are_in_the_wheel(wheel):
     for path in (ROOT / "scoring").rglob("*.py"):
         assert path.relative_to(ROOT).as_posix() in packed
     templates = [path.relative_to(ROOT).as_posix() for path in (ROOT / "scoring").rglob("*.html")]
+    static = [path.relative_to(ROOT).as_posix() for path in (ROOT / "scoring").rglob("static/*")]
     assert templates
+    assert static
+    assert set(static) <= packed
     assert set(templates) <= packed
     assert not {n.partition("/")[0] for n in packed} - {"scoring"} - {n.partition("/")[0] for n in packed if ".dist-info/" in n}
 

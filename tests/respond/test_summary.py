@@ -82,9 +82,10 @@ def test_more_than_fits_is_counted():
 
 def test_the_next_commands_are_what_a_shell_takes(tmp_path):
     lines = summary.render(account(), "my space/it's", "python -m scoring").splitlines()
-    first, second = (shlex.split(line) for line in lines[lines.index("next:") + 1 :])
+    first, second, third = (shlex.split(line) for line in lines[lines.index("next:") + 1 :])
     assert first == ["python", "-m", "scoring", "quarantine", "workspace=my space/it's"]
     assert second == ["python", "-m", "scoring", "verify", "workspace=my space/it's"]
+    assert third == ["python", "-m", "scoring", "replay", account().run_id, "workspace=my space/it's"]
 
 
 def test_where_the_time_went_in_shares_and_what_failed():

@@ -30,8 +30,14 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(name=NAMES, data=DATA)
     def replace(self, name, data):
-        self.store.replace(f"advice/{name}.o", data)
-        assert self.store.get(f"advice/{name}.o") == data
+        key = f"advice/{name}.o"
+        before = self.store.get(key) if self.store.exists(key) else None
+        stamp = self.store.stamp(key)
+        assert (stamp is None) is (before is None)
+        self.store.replace(key, data)
+        assert self.store.get(key) == data
+        assert self.store.stamp(key) == self.store.stamp(key)
+        assert before == data or self.store.stamp(key) != stamp
 
     @rule(name=NAMES)
     def read(self, name):

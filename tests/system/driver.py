@@ -9,12 +9,13 @@ import json
 import os
 import sys
 import traceback
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import ray  # noqa: F401 - imported once, before the forks, like all that follows
 from workload import Quiet, plain_job
 
 from scoring.errors import ScoringError
+from scoring.jobs.backfill import backfill
 from scoring.jobs.requeue import requeue
 from scoring.jobs.run import run
 from scoring.parts import part
@@ -25,10 +26,14 @@ with suppress(ImportError):
 
 
 def attempt(given: dict[str, object]) -> int:
-    """`verb` says what to do, a run if nothing is said."""
-    verb = given.pop("verb", "run")
+    """`verb` says what to do, a run if nothing is said; `words` are those of a backfill."""
+    verb, words = given.pop("verb", "run"), given.pop("words", {})
     try:
         made = build(Job, given)
+        if verb == "backfill":
+            account, _ = backfill(made, "", words, lambda: nullcontext(Quiet()))  # type: ignore[arg-type]
+            print(f"{account.counts} {account.message}", file=sys.stderr)
+            return account.exit_code
         record = requeue(made, "", Quiet(), lambda: None) if verb == "requeue" else run(made, "", Quiet())
     except ScoringError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

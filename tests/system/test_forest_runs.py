@@ -12,8 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import scoring
+from scoring.__main__ import kept
 from scoring.jobs import baseline, demo, import_forest
 from scoring.jobs.arguments import Given
+from scoring.jobs.replay import replay
 from scoring.models.load import load
 from scoring.sinks.reader import read_scores
 
@@ -98,3 +100,11 @@ def test_explanations_add_up(made, ran):
         own = found[f"reason_{n + 1}"].to_list()
         alone = np.array([parts[row, names.index(name)] for row, name in enumerate(own)])
         assert np.array_equal(alone.astype(np.float32), told[:, n]), n
+
+
+def test_scores_reasons_and_contributions_come_out_again(ran):
+    record, workspace = ran
+    found = replay(str(workspace), record.run_id, kept, sample=2_000)
+    assert (found.status, found.rows.bit_equal, found.skipped) == ("reproduced", 2_000, ())
+    assert {"score", "contributions"} <= {one.name for one in found.outputs}
+    assert any(one.name.startswith("reason") for one in found.outputs)

@@ -1,0 +1,44 @@
+"""Who takes part: a name, what the table calls it, how it is started, and on which work it makes sense.
+
+`call` is "module:function" of this folder, run by contend.py; "" is our own command. `foreign`: it lives in .venv-peers, because
+its versions of libraries are not ours. `most_rows`: a slow contender is spared the largest dataset of a family; its rate is known
+by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Contender:
+    title: str
+    call: str
+    families: tuple[str, ...]
+    foreign: bool = False
+    most_rows: Mapping[str, int] = field(default_factory=dict)
+    whole_job: bool = True  # from files to files; else in memory, without a cold start to speak of
+
+
+ALL = ("tabular", "text", "forest")
+CONTENDERS = {
+    "ray": Contender("scoring, engine=ray", "", ALL),
+    "inline": Contender("scoring, engine=inline", "", ("tabular", "forest")),
+    "hand": Contender("hand loop, two processes", "hand:run", ALL),
+    "hand-1": Contender("hand loop, one process", "hand:one", ("tabular",)),
+    "ray-data": Contender("Ray Data, Arrow batches", "ray_data:run", ALL),
+    "ray-data-numpy": Contender("Ray Data, NumPy batches", "ray_data:numpy", ("tabular",)),
+    "daft": Contender("Daft", "daft_frame:run", ALL, foreign=True),
+    "spark": Contender("PySpark predict_batch_udf", "spark:run", ALL, foreign=True, most_rows={"tabular": 4_000_000}),
+    "encode": Contender("sentence-transformers encode, in memory", "in_memory:encode", ("text",), whole_job=False),
+    "library": Contender("the library's predict, in memory", "in_memory:library", ("forest",), whole_job=False),
+    "library-1": Contender("the same, one thread", "in_memory:library_1", ("forest",), whole_job=False),
+    "bare": Contender("our own model, in memory", "bare:run", ("text", "forest"), whole_job=False),
+}
+OURS = ("ray", "inline")
+
+
+def takes_part(name: str, family: str, rows: int) -> bool:
+    one = CONTENDERS[name]
+    return family in one.families and rows <= one.most_rows.get(family, rows)
