@@ -83,7 +83,12 @@ def scrubbed(value: Any, more: Mapping[str, str] = MappingProxyType({})) -> Any:
 def redacted(words: Sequence[str], more: Mapping[str, str] = MappingProxyType({})) -> list[str]:
     """The words of a command line, scrubbed, and without the values of keys whose names say that they are secret."""
     parts = [(word, *word.partition("=")[::2]) for word in words]
-    return [f"{name}={HIDDEN}" if value and _secret(name) else scrub(word, more) for word, name, value in parts]
+    return [f"{name}={HIDDEN}" if value and _hides(name, value) else scrub(word, more) for word, name, value in parts]
+
+
+def _hides(name: str, value: str) -> bool:
+    """Whether a secret stands behind this name; also one given in place of the name of its variable."""
+    return not _VARIABLE.fullmatch(value) if name.endswith("_env") else _secret(name)
 
 
 def holds_secret(variable: str) -> None:

@@ -5,7 +5,6 @@ Each side says that it is there before it looks for the other, so that at least 
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,12 +12,14 @@ from contextlib import contextmanager
 from scoring.errors import BusyError, PausedError
 from scoring.ledger.leases import Leases
 from scoring.ledger.presence import LOOK_S, Presence
+from scoring.log import Log
+from scoring.redact import scrub
 from scoring.stores import Store
 
 _PATIENCE_S = 900.0  # for slices that backfills have in hand
 _STEP_S = 0.05
 
-_log = logging.getLogger(__name__)
+_log = Log("jobs")
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def alone(store: Store, owner: Mapping[str, str]) -> Iterator[None]:
     Raises:
         BusyError: other live work has it, or a backfill does not leave within 15 minutes.
     """
-    presence = Presence(store, "live", owner["run"])
+    presence = Presence(store, "live", scrub(owner["run"]))
     presence.enter()
     try:
         with store.lock(owner):
@@ -45,7 +46,7 @@ def _let_leave(presence: Presence) -> None:
         if time.monotonic() > end:
             raise BusyError(f"{here[0].said()} does not leave the workspace. Wait for it to end, or end it.")
         if not told:
-            _log.warning("waiting for %s to finish the slices in hand", here[0].said())
+            _log.warning("run.waits", message=f"waiting for {here[0].said()} to finish the slices in hand")
             told = True
         time.sleep(_STEP_S)
 

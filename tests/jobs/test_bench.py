@@ -148,6 +148,7 @@ def with_profile(benched, place, words):
     return [*words, "hardware=mine", "engine=inline", f"--config-dir={place}/w/conf"]
 
 
+@pytest.mark.slow
 def test_plan_estimates_with_the_profile_and_run_says_how_far_off_it_was(with_profile, words):
     planned = command("plan", *with_profile, "--json")
     assert planned.returncode == 0, planned.stderr

@@ -126,7 +126,8 @@ def test_reference_agrees_with_the_definitions(head):
     for row, (p, best, places, margin, entropy) in enumerate(slowly(head)):
         assert found["scores"][row].tolist() == pytest.approx(p, abs=1e-12)
         assert found["best"][row].tolist() == pytest.approx(best, abs=1e-12)
-        if head["activation"] != "softmax":  # there, equal classes differ in the last bit of fsum
+        gaps = torch.tensor(sorted(p), dtype=torch.float64).diff()
+        if not ((gaps > 0) & (gaps < 1e-12)).any():  # of what differs in the last bit alone, either may come first
             assert found["places"][row].tolist() == places
         if head["confidence"]:
             assert found["margin"][row].item() == pytest.approx(margin, abs=1e-12)

@@ -36,7 +36,7 @@ def away(monkeypatch):
 
         def forward(self, encoded):
             with torch.inference_mode():
-                return self._compute((encoded.numbers, encoded.slots))
+                return self._heads.scores(self._served.compute(encoded.numbers, encoded.slots))
 
     monkeypatch.setattr(ops, "_reasons", [])
     monkeypatch.setattr(tabular, "Tabular", Away)

@@ -33,7 +33,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def attempt(given: Job, error: type[ScoringError]) -> str:
     """As the command does it; what was said."""
     with Logs(given.respond.logs) as logs, pytest.raises(error) as raised:
-        witness.witnessed(run, logs)(given, "", Quiet())
+        witness.witnessed(run, logs=logs)(given, "", Quiet())
     return str(raised.value)
 
 

@@ -67,7 +67,8 @@ def test_every_part_and_kernel_is_tried_and_nothing_fails(found):
     for kernel in KERNELS:
         assert checks(found, "parity", kernel) == {"float64", "bits", "graph", "compile"}
         assert checks(found, "speed", kernel) >= {"arguments", "first launch", "tuning", "rival", "timing", "beside", "compiled"}
-    assert checks(found, "lane") == {"data", "bundle", "lane cpu", "lane simulated", "bare cpu", "imports"}
+    forests = {"forest bundle", "forest lane cpu", "forest lane simulated", "forest bare cpu"}
+    assert checks(found, "lane") == {"data", "bundle", "lane cpu", "lane simulated", "bare cpu", "imports"} | forests
     kinds = ("short", "mixed", "long")
     ours = {f"{what} {kind}" for what in ("lane", "alone") for kind in kinds}
     assert checks(found, "text") >= {"texts", "model", "open", "agreement cpu", "imports"} | ours

@@ -129,6 +129,7 @@ def test_events_come_while_the_run_goes_on(data: Path, bundle: Path, tmp_path: P
     assert "scoring_last_success_timestamp_seconds{" in textfile.read_text()
 
 
+@pytest.mark.slow
 def test_a_receiver_that_hangs_gets_all_of_it_in_order_later(data: Path, bundle: Path, tmp_path: Path) -> None:
     outbox = tmp_path / "outbox/lineage"
 

@@ -18,6 +18,8 @@ from peers import cases, watched
 from peers.cases import Case, prepare
 from peers.turns import Log, Turns
 
+pytestmark = pytest.mark.slow
+
 CASE = Case("tabular", "", 3_000)
 NAMES = ["inline", "hand"]
 

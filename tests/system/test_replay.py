@@ -160,6 +160,7 @@ def test_vectors_of_texts_come_out_again(tmp_path):
         assert_reproduced(again(tmp_path / f"w-{store}", sample=40), 40)
 
 
+@pytest.mark.slow
 def test_scores_of_ray_come_out_without_it(cluster, data, bundle, tmp_path):
     score(plain_job(tmp_path / "w", data, bundle, engine__kind="ray", engine__address=cluster.address, engine__lanes=2))
     assert_reproduced(again(tmp_path / "w"), 952)
