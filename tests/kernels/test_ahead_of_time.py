@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ OLDER = "3.6.0"  # what GPU images of 2026 carry
 SHARED_LIMIT = {"sm_80": 166_912, "sm_90": 232_448}
 ROOM = {"3.6.0": Path(sys.prefix) / f"triton-{OLDER}"}
 VERSIONS = (triton.__version__, OLDER)
+EACH = (triton.__version__, pytest.param(OLDER, marks=pytest.mark.slow))  # minutes each, where nothing is cached
 
 
 def compiled(version):
@@ -35,32 +36,32 @@ def compiled(version):
 
 @pytest.fixture(scope="module")
 def reports():
-    with ThreadPoolExecutor(2) as side_by_side:
-        return dict(zip(VERSIONS, side_by_side.map(compiled, VERSIONS), strict=True))
+    """By version, compiled when it is asked for."""
+    return cache(compiled)
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", EACH)
 def test_machine_code_needs_what_the_golden_table_says(reports, version):
     table = HERE / "golden" / f"triton-{version}.json"
     assert table.is_file(), f"no golden table for Triton {version}: look at what it makes, then `make golden-kernels`"
     golden = json.loads(table.read_text())
-    for target, found in reports[version].items():
+    for target, found in reports(version).items():
         assert found.keys() == golden[target].keys(), f"{target}: variants came or went; `make golden-kernels`"
         changed = {name: (golden[target][name], needs) for name, needs in found.items() if needs != golden[target][name]}
         assert not changed, f"{target}: needs changed; if on purpose, `make golden-kernels`: {changed}"
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", EACH)
 def test_nothing_spills_and_shared_memory_suffices(reports, version):
-    for target, found in reports[version].items():
+    for target, found in reports(version).items():
         assert {name: needs["spills"] for name, needs in found.items() if needs["spills"]} == {}
         assert {name: needs["shared"] for name, needs in found.items() if needs["shared"] > SHARED_LIMIT[target]} == {}
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", EACH)
 @pytest.mark.parametrize("name", walk.NAMES)
 def test_machine_code_has_the_instructions_that_speed_rests_on(reports, version, name):
-    for target, found in reports[version].items():
+    for target, found in reports(version).items():
         own = [needs for label, needs in found.items() if label.split()[0] == name]
         assert own, f"{name} has no variant on {target}"
         for wanted in walk.kernel(name).INSTRUCTIONS:

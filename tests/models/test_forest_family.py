@@ -220,3 +220,18 @@ def test_an_altered_bundle_is_refused(said):
     with pytest.raises(ModelError) as error:
         load(foreign(CHANGES[said]))
     assert said in str(error.value)
+
+
+def test_a_set_of_no_categories_sends_every_code_right():
+    """Also where it is the only question to its feature: a code is no rank."""
+    one = {
+        "feature": torch.tensor([0]),
+        "threshold": torch.tensor([math.inf], dtype=torch.float64),
+        "default_left": torch.tensor([True]),
+    }
+    ends = {"left": torch.tensor([-1]), "right": torch.tensor([-2]), "roots": torch.tensor([0]), "less_equal": False}
+    leaves = {"leaves": torch.tensor([[1.0], [2.0]], dtype=torch.float64), "base": torch.tensor([0.0], dtype=torch.float64)}
+    trees = drawn.Trees(**one, **ends, **leaves, output=None, sets={0: []})
+    missing = np.iinfo(np.int16).min
+    found = bits.Bits(trees, Ranking.of(trees, 1)).margins(np.array([[0, 1, 73, -5, missing]], np.int16))
+    assert found.tolist() == [[2.0, 2.0, 2.0, 2.0, 1.0]]

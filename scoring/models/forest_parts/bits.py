@@ -28,7 +28,7 @@ _ALL = np.uint16(0xFFFF)
 def pays(trees: Any, ranking: Any, depth: int) -> bool:
     """Whether asking all nodes is faster than walking, and can be done."""
     nodes, count = trees.feature.numel(), max(trees.roots.numel(), 1)
-    codes = [max(held, default=-1) + 3 for held in trees.sets.values()]
+    codes = [max(held, default=0) + 3 for held in trees.sets.values()]
     cuts = max((len(cut) for cut in ranking.cuts if cut is not None), default=0)
     fits = max([cuts, *codes]) < int(_ALL) and sum(codes) <= _MOST_TABLES and nodes // count < int(_ALL)
     return fits and nodes < _STEP * count * max(depth, 1)
@@ -40,8 +40,8 @@ class Bits:
     def __init__(self, trees: Any, ranking: Any) -> None:
         feature = trees.feature.numpy().astype(np.int64)
         self._codes = np.zeros(len(ranking.cuts), np.int64)  # of categorical features; what is beyond is unseen
-        for node, held in trees.sets.items():
-            self._codes[feature[node]] = max(self._codes[feature[node]], max(held, default=-1) + 1)
+        for node, held in trees.sets.items():  # one code at least: none is what numeric features have
+            self._codes[feature[node]] = max(self._codes[feature[node]], max(held, default=0) + 1)
         self._tables, at = _tables(trees, self._codes[feature])
         upper = trees.default_left.numpy().astype(bool) & (at < 0)
         output = np.zeros(len(trees.roots), np.int64) if trees.output is None else trees.output.numpy()
