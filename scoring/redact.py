@@ -32,6 +32,7 @@ _BEARER = re.compile(r"(?i)\b(bearer|basic) +[\w.~+/=-]{8,}")
 _ASSIGNED = re.compile(
     r"(?i)([\w.-]*(?:password|passwd|pwd|secret|token|(?:api|access|secret)[_-]?key|credentials?))=[^\s,;&'\"\\]+"
 )
+_FOLDERS = ("PWD", "OLDPWD")  # of every shell, and no passwords
 _POINTS = re.compile(r"(?i)[_-](env|path|file)$")  # TOKEN_FILE says where a secret is, not what
 _PLAIN = re.compile(r"(?!.*\d{5})[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
@@ -132,7 +133,7 @@ def _keys(ring: str) -> Iterator[str]:
 
 @lru_cache(maxsize=1024)
 def _secret(name: str) -> bool:
-    return is_secret(name) and not _POINTS.search(name)
+    return is_secret(name) and name not in _FOLDERS and not _POINTS.search(name)
 
 
 def _named_value(key: str, value: Any, secret: bool) -> Any:

@@ -12,7 +12,7 @@ from obstore.store import MemoryStore
 from scoring.errors import ChangedError, ConfigError, StoreError
 from scoring.ledger import runs
 from scoring.ledger.account import Account
-from scoring.redact import HIDDEN, is_secret, redact
+from scoring.redact import HIDDEN, is_secret, redact, scrub
 from scoring.stores.objects import ObjectStore
 
 ONE, TWO = "1" * 64, "2" * 64
@@ -121,3 +121,12 @@ def keys(value):
 
 def test_what_cannot_be_parsed_is_not_shown():
     assert "hunter2" not in redact("password: [hunter2")
+
+
+def test_where_the_shell_stands_is_no_secret(monkeypatch):
+    """PWD is no password: paths below the folder of the shell are said as they are."""
+    monkeypatch.setenv("PWD", "/data/of/ours")
+    monkeypatch.setenv("OLDPWD", "/data/before")
+    monkeypatch.setenv("THEIR_PWD", "correct horse")
+    said = "/data/of/ours/a.parquet, /data/before/b.parquet, correct horse"
+    assert scrub(said) == "/data/of/ours/a.parquet, /data/before/b.parquet, ***"
