@@ -69,10 +69,18 @@ def refuse(settings: Respond) -> None:
         ConfigError: a library is missing, or an address, a name or a path cannot work.
     """
     lineage, metrics = settings.lineage, settings.metrics
-    for setting, name in (("lineage", lineage.token_env), ("metrics", metrics.token_env)):
+    alerts, retraining = settings.alerts, settings.retraining
+    for setting, name in (
+        ("lineage", lineage.token_env),
+        ("metrics", metrics.token_env),
+        ("alerts.alertmanager", alerts.alertmanager.token_env),
+        ("retraining", retraining.token_env),
+    ):
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", name):
             raise ConfigError(f"respond.{setting}.token_env is no name of an environment variable. Say in which one the token is.")
         holds_secret(name)
+    if alerts.notify.urls_env is not None:
+        holds_secret(alerts.notify.urls_env)
     for wanted, package, setting, off in (
         (lineage.enabled, "openlineage", "lineage", "respond.lineage.enabled=false"),
         (metrics.textfile or metrics.pushgateway, "prometheus_client", "metrics", "no respond.metrics"),

@@ -56,16 +56,22 @@ def test_what_was_taken_is_the_sum_of_the_steps_wherever_the_counter_wraps(tmp_p
     assert joules == pytest.approx(sum(steps) / 1e6)
 
 
-def test_a_meter_tells_what_was_taken_while_it_ran(server):
+def started(place):
+    """A meter that has opened its counters."""
     opened = threading.Event()
 
     def open_():
-        found = open_counters(server)
+        found = open_counters(place)
         opened.set()
         return found
 
     meter = EnergyMeter(open_)
     assert opened.wait(10)
+    return meter
+
+
+def test_a_meter_tells_what_was_taken_while_it_ran(server):
+    meter = started(server)
     counts(server / "intel-rapl:0", 2_500_000)
     counts(server / "intel-rapl:1:1", 500_007)
     found = meter.stop()
@@ -77,15 +83,7 @@ def test_a_meter_tells_what_was_taken_while_it_ran(server):
 
 def test_a_counter_that_wraps_between_two_readings_in_a_run(server):
     counts(server / "intel-rapl:0", RANGE - 1_000_000)
-    opened = threading.Event()
-
-    def open_():
-        found = open_counters(server)
-        opened.set()
-        return found
-
-    meter = EnergyMeter(open_)
-    assert opened.wait(10)
+    meter = started(server)
     counts(server / "intel-rapl:0", 1_999_999)
     assert meter.stop()["joules"]["package-0"] == 3.0
 
@@ -109,15 +107,7 @@ def test_a_counter_that_only_root_may_read_says_so(server):
 
 
 def test_a_counter_that_goes_away_is_left_out_with_the_reason(server):
-    opened = threading.Event()
-
-    def open_():
-        found = open_counters(server)
-        opened.set()
-        return found
-
-    meter = EnergyMeter(open_)
-    assert opened.wait(10)
+    meter = started(server)
     (server / "intel-rapl:0/energy_uj").unlink()
     found = meter.stop()
     assert sorted(found["joules"]) == ["dram-0", "dram-1", "package-1"]
