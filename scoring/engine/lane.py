@@ -32,7 +32,8 @@ from scoring.engine.scorer import LaneError, Scorer
 from scoring.errors import InputChangedError, StoreError, unseen
 from scoring.ledger.suppressed import pinned
 from scoring.log import Log, about
-from scoring.models.load import load
+from scoring.models.load import load_asked
+from scoring.models.precision import slow_here
 from scoring.parts import part
 from scoring.settings import Column, Job
 from scoring.sinks.staged import StagedWriter, find
@@ -79,7 +80,7 @@ class EngineLane:
         if job.engine.fallback.kernel == "reference":
             ops.only_reference("engine.fallback.kernel=reference")
         on_cuda = kind == "gpu" and job.hardware.device != "simulated"
-        self._model = load(job.model.bundle, "cuda" if on_cuda else "cpu", job.model.module)
+        self._model = load_asked(job.model, "cuda" if on_cuda else "cpu")
         declared = {**self._model.inputs, **job.contract.columns}
         rules = compile_rules(declared, job.contract.coerce, job.contract.rules)
         counted = (spec.baseline, declared, tuple(columns.scalars(self._model.outputs)), job.watch, tagged(job.contract))
@@ -88,7 +89,8 @@ class EngineLane:
         device = open_device(self._model, job.hardware, self._faults) if kind == "gpu" else Device(self._model, self._faults)
         made_for = (self._model.digest, device.name, job.engine.batch, job.engine.window_rows, self._model.unit)
         self._budget = recall.opened(self._store, *made_for)
-        self._scorer = Scorer(device, self._stand_in, self._budget, job.engine.fallback)
+        slow = slow_here(job.model.precision) if self._model.device.type == "cpu" else ()
+        self._scorer = Scorer(device, self._stand_in, self._budget, job.engine.fallback, slow)
         self._remembered = self._budget.size if self._budget.settled else 0
         self._flow = Flow(job, self._model, rules, privacy, self._scorer, self._turns(spec.cpus))
         # As many slices as cores: a thread for each slice, not for each stage, and a slice beyond that waits, ready to begin.
@@ -196,7 +198,7 @@ class EngineLane:
 
     def _stand_in(self) -> Device:
         job = self._job
-        model = self._model if self._model.device.type == "cpu" else load(job.model.bundle, "cpu", job.model.module)
+        model = self._model if self._model.device.type == "cpu" else load_asked(job.model)
         return Device(model, self._faults)
 
     @staticmethod

@@ -24,7 +24,7 @@ from scoring.engine.scorer import LaneError, Scorer
 from scoring.engine.walk import Stretch
 from scoring.errors import TemporaryError
 from scoring.models import Model
-from scoring.models.load import load
+from scoring.models.load import load_asked
 from scoring.pool import LaneKind
 from scoring.settings import Job
 from scoring.stores import Store
@@ -54,7 +54,7 @@ class Rescorer:
         if job.engine.fallback.kernel == "reference":
             ops.only_reference("engine.fallback.kernel=reference")
         on_cuda = kind == "gpu" and job.hardware.device != "simulated"
-        self.model: Model = load(job.model.bundle, "cuda" if on_cuda else "cpu", job.model.module)
+        self.model: Model = load_asked(job.model, "cuda" if on_cuda else "cpu")
         if kind == "cpu" and self.model.reentrant:  # as a lane shares its cores among slices
             torch.set_num_threads(max(1, cpus // job.engine.in_flight))
         rules = compile_rules({**self.model.inputs, **job.contract.columns}, job.contract.coerce, job.contract.rules)
@@ -98,5 +98,5 @@ class Rescorer:
 
     def _stand_in(self) -> Device:
         job = self.flow.job
-        model = self.model if self.model.device.type == "cpu" else load(job.model.bundle, "cpu", job.model.module)
+        model = self.model if self.model.device.type == "cpu" else load_asked(job.model)
         return Device(model, Faults())

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
 
@@ -76,11 +76,13 @@ class _Answers:
 
 
 class Scorer:
-    """One device and, made on first need, its CPU stand-in (`make_cpu` loads and golden-checks it)."""
+    """One device and, made on first need, its CPU stand-in (`make_cpu` loads and golden-checks it). `notes` are told first."""
 
-    def __init__(self, device: Device, make_cpu: Callable[[], Device], budget: Budget, fallback: Fallback) -> None:
+    def __init__(
+        self, device: Device, make_cpu: Callable[[], Device], budget: Budget, fallback: Fallback, notes: Sequence[str] = ()
+    ) -> None:
         self.device = device
-        self._notes = [f"torch in place of kernels: {why}"] if (why := ops.why_reference()) else []
+        self._notes = [*notes, *([f"torch in place of kernels: {why}"] if (why := ops.why_reference()) else [])]
         self._make_cpu = make_cpu
         self._cpu: Device | None = device if device.route == "cpu" else None
         self._budget = budget

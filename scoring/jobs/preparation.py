@@ -19,7 +19,8 @@ from scoring.jobs.suppressing import Suppressed, suppressed
 from scoring.jobs.watching import baseline_of
 from scoring.ledger.erasures import earlier_inputs
 from scoring.models import bundle
-from scoring.models.load import load
+from scoring.models.load import load_asked
+from scoring.models.precision import slow_here
 from scoring.parts import part
 from scoring.release import change
 from scoring.release.change import Decision
@@ -164,7 +165,14 @@ def identify(job: Job, store: Store | None) -> tuple[Identity, capacity.LanePlan
     made_by = {"name": model.name, "version": model.version, "digest": model.digest}
     fingerprint = digest([parts, gone.chosen] if gone.chosen else parts)  # a run does not go on under another list of the user's
     identity = Identity("", made_by, parts, fingerprint, described(contract))
-    return identity, capacity.plan(capacity.measure(), job.hardware, job.engine), gone, contract
+    return identity, _lanes(job), gone, contract
+
+
+def _lanes(job: Job) -> capacity.LanePlan:
+    lanes = capacity.plan(capacity.measure(), job.hardware, job.engine)
+    on_cuda = lanes.kind == "gpu" and job.hardware.device != "simulated"
+    why = () if on_cuda else slow_here(job.model.precision)
+    return replace(lanes, reasons=(*lanes.reasons, *why))
 
 
 def declared(job: Job) -> dict[str, Column]:
@@ -191,7 +199,7 @@ def _prove(job: Job, found: bundle.Bundle, contract: Contract) -> None:
     rows.prove(rules.rows)
     Privacy(contract, job.source.carry)
     if (found.folder / "weights.safetensors").stat().st_size <= PROVED_BYTES:
-        refuse_clashes(job.source.carry, load(job.model.bundle, "cpu", job.model.module).outputs)
+        refuse_clashes(job.source.carry, load_asked(job.model).outputs)
 
 
 def identity_parts(job: Job, model_digest: str) -> dict[str, str]:
@@ -202,6 +210,7 @@ def identity_parts(job: Job, model_digest: str) -> dict[str, str]:
     for place in ("key_env", "suppress"):  # where things lie; who is on the list changes no row that was published
         del contract["privacy"][place]
     parts = {"model": digest(model), "contract": digest(contract), "source": digest(source), "format": FORMAT}
+    parts |= {"precision": job.model.precision} if job.model.precision != "auto" else {}  # published before there was a choice
     return parts | ({"code": _code(job.model.module)} if job.model.module else {})
 
 

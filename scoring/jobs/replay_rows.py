@@ -19,6 +19,7 @@ from scoring.jobs.replay_scope import Scope
 from scoring.ledger.erasures import followed
 from scoring.ledger.replay.causes import Outcome
 from scoring.ledger.replay.scores import APART, Distance, compare, same
+from scoring.models.precision import tolerance
 from scoring.sinks.made import Made
 from scoring.sinks.manifest import Manifest, PublicFile, history
 from scoring.sinks.spool import storable
@@ -218,7 +219,8 @@ def _where(stretch: Stretch, row: int) -> tuple[str, int]:
 def _tolerance(rescorer: Rescorer, standing: Standing) -> float:
     """The wider of those of the routes that answered then and now: each may lie as far from the golden scores."""
     routes = {route.split("-")[0] for route in standing.receipt.routes} | {rescorer.flow.scorer.device.route}
-    return max(rescorer.model.tolerance["gpu" if "gpu" in route else "cpu"] for route in routes)
+    limits, asked = rescorer.model.tolerance, rescorer.flow.job.model.precision
+    return max(tolerance(limits, "gpu" in route, asked) for route in routes)
 
 
 class _Inputs:

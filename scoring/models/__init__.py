@@ -46,7 +46,7 @@ class Encoded(Protocol):
 
 
 class Model(Protocol):
-    """What a module `scoring/models/<family>.py` makes with `load(bundle, device)`.
+    """What a module `scoring/models/<family>.py` makes for `load(bundle, device, module, precision)`.
 
     `inputs` are the declared columns (admit holds rows to them). `outputs` are side by side in what `forward` returns.
     `count` asks for counts of numeric columns by bin edges and returns those that `encode` and `to` will count on the way to a GPU.

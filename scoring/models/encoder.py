@@ -18,6 +18,8 @@ from scoring.models.plain_encoder import ACTIVATE
 
 # Rows of products are a multiple: MKL takes another kernel for a last strip of 1 to 3, torch one of scalars for a last 31 numbers.
 STRIP = 32
+# oneDNN chooses how to share out and add up a product of bfloat16 by its rows: on a CPU all have so many, or so many at a time.
+BF16_ROWS = 1024
 
 
 class Encoder:
@@ -25,6 +27,7 @@ class Encoder:
 
     def __init__(self, shape: Shape, tensors: Mapping[str, torch.Tensor], device: torch.device, dtype: torch.dtype) -> None:
         self._shape, self._dtype, self._activate = shape, dtype, ACTIVATE[shape.activation]
+        self._rows = BF16_ROWS if device.type == "cpu" and dtype == torch.bfloat16 else STRIP
         names = shape.tensors()
         self._weights = {name: tensors[name].to(device, dtype) for name in names}
         if shape.kind == "bert":  # added once, before the first rounding
@@ -36,14 +39,15 @@ class Encoder:
         self, ids: torch.Tensor, types: torch.Tensor | None, offsets: torch.Tensor, pooling: Pooling, unit: bool
     ) -> torch.Tensor:
         """`ids`, `types` int32 (tokens,), `offsets` int32 (sequences + 1,), on the encoder's device, to float32 (sequences, H)."""
-        tokens, more = len(ids), -len(ids) % STRIP
-        if more:  # a sequence of its own, which nobody sees and nobody keeps
+        sequences, tokens, more = len(offsets) - 1, len(ids), -len(ids) % self._rows
+        if more:  # short sequences of their own, which nobody sees and nobody keeps
             ids, types = F.pad(ids, (0, more)), None if types is None else F.pad(types, (0, more))
-            offsets = torch.cat((offsets, offsets[-1:] + more))
+            ends = torch.arange(more % STRIP or STRIP, more + 1, STRIP, dtype=offsets.dtype, device=offsets.device)
+            offsets = torch.cat((offsets, offsets[-1:] + ends))
         segments = ops.segments(offsets, tokens + more)
         states = self._states(ids, types, offsets, segments)
         pooled = ops.pool_normalize()(states, offsets, pooling.kind, None, None, self._shape.epsilon, unit, torch.float32)
-        return pooled[:-1] if more else pooled
+        return pooled[:sequences]
 
     def _states(self, ids: torch.Tensor, types: torch.Tensor | None, offsets: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
         """The last hidden states (tokens, H)."""
@@ -94,7 +98,10 @@ class Encoder:
         return self._linear(f"layers.{n}.attention_out", seen.view(len(x), shape.hidden))
 
     def _linear(self, name: str, x: torch.Tensor) -> torch.Tensor:
-        return F.linear(x, self._weights[f"{name}.weight"], self._weights.get(f"{name}.bias"))
+        weight, bias = self._weights[f"{name}.weight"], self._weights.get(f"{name}.bias")
+        if self._rows == STRIP or len(x) <= self._rows:
+            return F.linear(x, weight, bias)
+        return torch.cat([F.linear(part, weight, bias) for part in x.split(self._rows)])
 
     def _norm(
         self, name: str, x: torch.Tensor, residual: torch.Tensor | None, keep_sum: bool = False

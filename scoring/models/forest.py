@@ -23,15 +23,18 @@ from scoring.models.forest_parts import tensors
 from scoring.models.forest_parts.answer import Answer
 from scoring.models.forest_parts.shape import ForestShape, read_shape
 from scoring.models.golden import score_table
+from scoring.models.precision import refuse
 from scoring.models.vocabulary import Vocabulary
+from scoring.settings import Precision
 
 BLOCK_ROWS = 2048  # of scores: at the end of a vector a link may give other bits than within
 
 
-def open_model(bundle: Bundle, device: torch.device, module: str | None) -> Forest:
+def open_model(bundle: Bundle, device: torch.device, module: str | None, precision: Precision) -> Forest:
     """Raises: ModelError: the bundle is not a forest, or numba is not installed."""
     if module is not None:
         raise ModelError(f"Bundle {bundle.name} is of the forest family; model.module ({module}) is for the module family only.")
+    refuse(bundle, precision, ("fp32",))
     bundle.body.text("source")
     less_equal, sizes = bundle.body.flag("less_equal"), dict[str, int]()
     shape = read_shape(bundle.body, sizes)

@@ -32,15 +32,14 @@ class Deviation:
     expected: float
 
 
-def check_golden(model: Model, golden: pa.Table) -> None:
+def check_golden(model: Model, golden: pa.Table, tolerance: float) -> None:
     """Score the golden inputs and compare.
 
-    A score agrees when it is within tolerance x max(1, |expected|): absolute for probabilities, relative for large values.
+    A score agrees when it is within `tolerance` x max(1, |expected|): absolute for probabilities, relative for large values.
 
     Raises:
         ModelError: a score does not agree (the worst one is named with row, column, difference and tolerance), or the model raised.
     """
-    tolerance = model.tolerance["cpu" if model.device.type == "cpu" else "gpu"]
     try:
         off = deviation(model, golden)
     except (ModelError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError):

@@ -28,7 +28,9 @@ from scoring.models.buffers import column, missing, values
 from scoring.models.bundle import Bundle, check_outputs
 from scoring.models.golden import score_table
 from scoring.models.manifest import Fields
+from scoring.models.precision import refuse
 from scoring.models.rowwise import RowWise
+from scoring.settings import Precision
 from scoring.types import Output
 
 
@@ -59,10 +61,11 @@ class Rows(RowWise):
         return Rows(tuple(t.to(device, non_blocking=True) for t in self.tensors))
 
 
-def open_model(bundle: Bundle, device: torch.device, module: str | None) -> OwnModule:
+def open_model(bundle: Bundle, device: torch.device, module: str | None, precision: Precision) -> OwnModule:
     """Raises: ModelError: the class cannot be imported, or does not fit the bundle."""
     if module is None:
         raise ModelError(f"Bundle {bundle.name} is of the module family: name its class, model.module=package.module:Class.")
+    refuse(bundle, precision, ())
     body = bundle.body
     arguments = _arguments(body, bundle)
     constructor = body.anything("constructor", {})

@@ -24,8 +24,10 @@ from scoring.models.fold import FoldedMlp, pays
 from scoring.models.golden import score_table
 from scoring.models.manifest import Fields
 from scoring.models.net import Architecture, Net, read_architecture
+from scoring.models.precision import refuse
 from scoring.models.served import Served
 from scoring.models.vocabulary import Vocabulary
+from scoring.settings import Precision
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,11 @@ class Layout:
         }
 
 
-def open_model(bundle: Bundle, device: torch.device, module: str | None) -> Tabular:
+def open_model(bundle: Bundle, device: torch.device, module: str | None, precision: Precision) -> Tabular:
     """Raises: ModelError: the bundle is not a tabular model."""
     if module is not None:
         raise ModelError(f"Bundle {bundle.name} is of the tabular family; model.module ({module}) is for the module family only.")
+    refuse(bundle, precision, ("fp32",))
     layout = _layout(bundle)
     with torch.device("meta"):  # no memory is taken for what a bundle merely claims to hold
         net = layout.net()

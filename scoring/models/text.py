@@ -33,9 +33,11 @@ from scoring.models.encoder_shape import (
 from scoring.models.golden import pieces, score_table
 from scoring.models.manifest import Fields
 from scoring.models.plain_encoder import ACTIVATE
+from scoring.models.precision import refuse, text_dtype
 from scoring.models.templates import TextInput, read_text
 from scoring.models.texts import Texts
 from scoring.models.tokenise import Tokeniser
+from scoring.settings import Precision
 from scoring.types import Output
 
 PACK_TOKENS = 1024  # of a pack on a CPU
@@ -58,10 +60,11 @@ class Layout:
         return head.outputs(self.heads) if self.embedding is None else (self.embedding,)
 
 
-def open_model(bundle: Bundle, device: torch.device, module: str | None) -> Text:
+def open_model(bundle: Bundle, device: torch.device, module: str | None, precision: Precision) -> Text:
     """Raises: ModelError: the bundle is not a text model."""
     if module is not None:
         raise ModelError(f"Bundle {bundle.name} is of the text family; model.module ({module}) is for the module family only.")
+    refuse(bundle, precision, ("fp32", "bf16"))
     layout = read_layout(bundle)
     logits = sum(h.width for h in layout.heads)
     tensors = bundle.tensors(tensors_of(layout.encoder, layout.projections, logits))
@@ -71,23 +74,28 @@ def open_model(bundle: Bundle, device: torch.device, module: str | None) -> Text
         raise ModelError(
             f"{path} gives ids up to {tokeniser.vocabulary - 1:,}, but the encoder knows {layout.encoder.vocabulary:,} tokens."
         )
-    return Text(bundle, layout, tokeniser, tensors, device)
+    return Text(bundle, layout, tokeniser, tensors, device, text_dtype(precision, device))
 
 
 class Text:
-    """A Model. Float32 on a CPU; on a GPU bfloat16 with float32 norms, pooling and heads."""
+    """A Model. The encoder computes in `dtype`; norms, pooling and heads in float32."""
 
     unit: Literal["rows", "tokens"] = "tokens"
     reentrant = True
 
     def __init__(
-        self, bundle: Bundle, layout: Layout, tokeniser: Tokeniser, tensors: Mapping[str, torch.Tensor], device: torch.device
+        self,
+        bundle: Bundle,
+        layout: Layout,
+        tokeniser: Tokeniser,
+        tensors: Mapping[str, torch.Tensor],
+        device: torch.device,
+        dtype: torch.dtype,
     ) -> None:
         self.name, self.version, self.digest = bundle.name, bundle.version, bundle.digest
         self.inputs, self.tolerance, self.device = bundle.inputs, bundle.tolerance, device
         self.outputs = layout.outputs
         self._layout, self._tokeniser = layout, tokeniser
-        dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
         self._encoder = Encoder(layout.encoder, tensors, device, dtype)
         self._tail = {k: v.to(device) for k, v in tensors.items() if k.startswith(("projections.", "classifier."))}
         self._heads = head.Activation(layout.heads, device) if layout.heads else None

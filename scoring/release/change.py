@@ -11,6 +11,7 @@ from scoring.errors import ChangedError
 _WORDS = {
     "model": "the model",
     "contract": "the contract",
+    "precision": "model.precision",
     "source": "how the source is read",
     "format": "the output format",
     "code": "the code of the model's module",

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 Which = Literal["missing", "failed", "stale", "all"]
-Reason = Literal["model", "contract", "config", "code", "input"]
+Reason = Literal["model", "precision", "contract", "config", "code", "input"]
 State = Literal["missing", "failed", "stale", "fresh", "gone", "empty"]
 WHICH: tuple[Which, ...] = ("missing", "failed", "stale", "all")
-_REASONS: dict[str, Reason] = {"model": "model", "contract": "contract", "source": "config", "format": "code", "code": "code"}
-_ORDER: tuple[Reason, ...] = ("model", "contract", "config", "code", "input")
+_REASONS: dict[str, Reason] = {"model": "model", "contract": "contract", "source": "config"}
+_REASONS |= {"precision": "precision", "format": "code", "code": "code"}
+_ORDER: tuple[Reason, ...] = ("model", "precision", "contract", "config", "code", "input")
 
 
 def differs(published: Mapping[str, str], published_input: str, wanted: Mapping[str, str], wanted_input: str) -> tuple[Reason, ...]:

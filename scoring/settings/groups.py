@@ -47,15 +47,20 @@ class Source:
     csv: Csv = Csv()
 
 
+Precision = Literal["auto", "fp32", "bf16"]
+
+
 @dataclass(frozen=True)
 class Model:
     """`bundle` is a folder. `module` is "package.module:Class" for the module family: code is named here, never by the bundle.
-    `bundles` are further folders, among which a backfill finds models by version or by what was published.
+    `bundles` are further folders, among which a backfill finds models by version or by what was published. `precision` is what
+    products are computed in; auto: float32, but bfloat16 for texts on a GPU.
     """
 
     bundle: str
     module: str | None = None
     bundles: tuple[str, ...] = ()
+    precision: Precision = "auto"
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from scoring.jobs.run import pool_of
 from scoring.ledger.suppressed import pin
 from scoring.models.bundle import read
 from scoring.models.golden import deviation
-from scoring.models.load import load
+from scoring.models.load import load_asked
 from scoring.pool import LanePool
 from scoring.pool.dispatcher import Dispatcher
 from scoring.pool.drive import drive
@@ -119,7 +119,7 @@ def _deviation(task: Task) -> float:
     if job.engine.fallback.kernel == "reference" and not ops.why_reference():
         ops.only_reference("engine.fallback.kernel=reference")
     on_cuda = task.prepared.lanes.kind == "gpu" and job.hardware.device != "simulated"
-    model = load(job.model.bundle, "cuda" if on_cuda else "cpu", job.model.module)
+    model = load_asked(job.model, "cuda" if on_cuda else "cpu")
     return deviation(model, read(job.model.bundle).golden(model.outputs)).most
 
 

@@ -15,6 +15,7 @@ from scoring.jobs.preparation import Prepared, identify
 from scoring.jobs.watching import baseline_of
 from scoring.jobs.workspace import if_there
 from scoring.models import bundle
+from scoring.models.precision import tolerance
 from scoring.parts import part
 from scoring.respond.bench.results import told_apart
 from scoring.settings import Job
@@ -94,7 +95,7 @@ def _identify(entry: Entry, workspace: Path) -> None:
     identity, lanes, gone, contract = identify(job, if_there(job.workspace))
     entry.prepared = Prepared(identity, lanes, Found((), ()), (), (), gone, contract, baseline_of(job))
     entry.job = replace(job, workspace=str(workspace), run_id=None, contract=contract)
-    entry.tolerance = bundle.read(job.model.bundle).tolerance["gpu" if lanes.gpus else "cpu"]
+    entry.tolerance = tolerance(bundle.read(job.model.bundle).tolerance, bool(lanes.gpus), job.model.precision)
     entry.model = identity.model["digest"]
 
 

@@ -34,7 +34,7 @@ def bundle(folder, store="float32"):
     return write(folder, manifest, {"nothing": torch.zeros(1)}, golden, b'{"any": "tokenizer"}')
 
 
-def open_model(found, device, module):
+def open_model(found, device, module, precision):
     store = found.body.text("store")
     found.body.done()
     found.tensors({"nothing": (torch.float32, (1,))})

@@ -15,8 +15,8 @@ def bundle(folder: Path) -> Path:
     return made
 
 
-def open_model(found, device, module):
-    made = lengths.open_model(found, device, module)
+def open_model(found, device, module, precision):
+    made = lengths.open_model(found, device, module, precision)
     made.__class__ = Telltale
     return made
 
