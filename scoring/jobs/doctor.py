@@ -19,6 +19,7 @@ import torch
 from scoring.engine import capacity
 from scoring.errors import ScoringError
 from scoring.jobs.arguments import Given
+from scoring.models import precision
 from scoring.pool import private
 from scoring.settings import Engine, Hardware
 from scoring.stores import open_store, probe
@@ -66,7 +67,15 @@ def doctor(workspace: str | None = None, store: str | None = None) -> Diagnosis:
 def _would_use(lanes: capacity.LanePlan) -> tuple[str, ...]:
     share = f"{lanes.cpus} core(s)" + (f" and {lanes.gpus:g} GPU(s)" if lanes.gpus else "")
     memory = f"about {lanes.memory_gb:g} GB of memory each, {lanes.count * lanes.memory_gb:g} GB in all"
-    return (*lanes.reasons, f"each lane: {share}; {memory}", "precision: float32")
+    return (*lanes.reasons, f"each lane: {share}; {memory}", _precision(lanes))
+
+
+def _precision(lanes: capacity.LanePlan) -> str:
+    if lanes.gpus:
+        return "precision: float32, of texts bfloat16"
+    found = precision.bf16_instruction()
+    pays = f"this CPU multiplies it ({found})" if found else f"this machine: {precision.without_bf16()}"
+    return f"precision: float32; for texts there is model.precision=bf16, {pays}"
 
 
 def _machine(found: capacity.Machine, workspace: str | None) -> dict[str, str]:

@@ -48,7 +48,9 @@ def start(
         store.put(f"runs/{chosen}/config.yaml", redact(config).encode())
         return chosen, False
     if _read(store, _key(chosen))["fingerprint"] != fingerprint:
-        raise ChangedError(f"run_id {chosen} belongs to a run with another model, contract or source. Choose another run_id.")
+        raise ChangedError(
+            f"run_id {chosen} belongs to a run with another model, precision, contract or source. Choose another run_id."
+        )
     return chosen, True
 
 

@@ -60,6 +60,9 @@ def slow_here(asked: Precision) -> tuple[str, ...]:
     """Why it does not pay on the CPU of this machine; nothing where it does."""
     if asked != "bf16" or bf16_instruction():
         return ()
-    return (
-        f"model.precision=bf16: the CPU of {platform.node()} has none of {', '.join(_FLAGS)}, so that fp32 is several times faster",
-    )
+    return (f"model.precision=bf16 on {platform.node()}: {without_bf16()}",)
+
+
+def without_bf16() -> str:
+    """What is said of a CPU without such an instruction."""
+    return f"its CPU has none of {', '.join(_FLAGS)}, so that fp32 is several times faster"

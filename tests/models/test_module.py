@@ -127,6 +127,12 @@ def model(net, tmp_path_factory):
     return load(make(tmp_path_factory.mktemp("b"), net=net), module="their_nets.net:Net")
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_its_precision_is_that_of_its_class(precision, net, tmp_path):
+    with pytest.raises(ModelError, match=f"precision is {precision}, but the module family computes as its class says"):
+        load(make(tmp_path, net=net), module="their_nets.net:Net", precision=precision)
+
+
 def test_it_scores_as_the_module_does(model, net):
     table = rows(3000, seed=2)
     scores = model.score(table)

@@ -33,6 +33,10 @@ MODERN = Shape(
 )
 ONE, PAIR = TextInput(("{text}",), 24), TextInput(("q: {query}", "{text}"), 32)
 CUT = TextInput(("{query} {text}",), 12, "windows", 3)
+WIDE = Shape("bert", VOCABULARY, 384, 1, 6, 1536, "gelu", 1e-12, 48, types=2)
+LONG = Shape(
+    "modernbert", VOCABULARY, 64, 2, 2, 48, "gelu", 1e-5, 2048, window=3, global_every=2, theta=(160_000.0, 10_000.0), biases=False
+)
 DENSE = (Projection(64, "tanh"),)
 CLASSES = (Head("kind", "multiclass", ("a", "b", "c"), slope=0.5),)
 LABELS = (Head("rude", "binary"), Head("spam", "binary", slope=1.5, intercept=-0.25))
@@ -46,11 +50,19 @@ KINDS = {
     "pairs": (BERT, PAIR, Pooling("cls"), DENSE, None, (Head("score", "binary"),)),
     "modern-pairs": (MODERN, PAIR, Pooling("mean"), (), None, (Head("score", "regression"),)),
 }
+SHAPES_FOR_BF16 = {
+    "wide": (WIDE, ONE, Pooling("mean"), (), Output("embedding", 384), ()),
+    "long": (LONG, TextInput(("{text}",), 2048), Pooling("mean"), (), Output("embedding", 64), ()),
+}
+ROUGH = {"gpu": 0.1, "cpu": 1e-4}  # random weights make much of what is rounded
 TEXTS = ["", "a", "the quick brown fox", "Äpfel, Öl und Übermut " * 9, "лиса \x00 🎉", "   ", None, "jumps over the lazy dog " * 3]
 
 
-def write(folder, kind, store="float32", seed=3):
-    shape, text, pooling, projections, embedding, heads = KINDS[kind]
+ALL = KINDS | SHAPES_FOR_BF16
+
+
+def write(folder, kind, store="float32", seed=3, tolerance=None):
+    shape, text, pooling, projections, embedding, heads = ALL[kind]
     random = torch.Generator().manual_seed(seed)
     sizes = tensors_of(shape, projections, sum(h.width for h in heads))
     tensors = {n: torch.randn(size, generator=random) * (0.4 if len(size) > 1 else 0.2) for n, (_, size) in sizes.items()}
@@ -71,6 +83,7 @@ def write(folder, kind, store="float32", seed=3):
         heads=heads,
         tensors=tensors,
         tokenizer=TOKENIZER,
+        tolerance=tolerance,
     )
 
 
@@ -80,7 +93,7 @@ def table(texts):
 
 def plainly(kind, model_folder, rows):
     """By the plain meaning, in float64: (rows, numbers)."""
-    shape, text, pooling, projections, embedding, heads = KINDS[kind]
+    shape, text, pooling, projections, embedding, heads = ALL[kind]
     tensors = safetensors.torch.load_file(model_folder / "weights.safetensors")
     plain = PlainEncoder(shape, pooling, projections, embedding is not None, heads, tensors)
     tokenizer = (model_folder / "tokenizer.json").read_bytes()
@@ -95,10 +108,10 @@ def numbers(scored):
 
 
 @functools.cache
-def case(kind):
+def case(kind, precision="auto"):
     """A model, a window with duplicates, its scores by row as bits."""
     with tempfile.TemporaryDirectory() as folder:
-        model = load(write(folder, kind))
+        model = load(write(folder, kind, tolerance=ROUGH), precision=precision)
     random = np.random.default_rng(1)
     texts = [" ".join(random.choice(foreign.WORDS, n)) for n in random.integers(1, 30, 120)] + TEXTS
     batch = table(texts).combine_chunks().to_batches()[0]

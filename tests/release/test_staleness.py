@@ -14,6 +14,7 @@ def test_each_difference_has_its_name():
         assert differs(PARTS, "i", PARTS | {name: "other"}, "i") == (said,)
     assert differs(PARTS, "i", PARTS, "j") == ("input",)
     assert differs(PARTS, "i", {}, "j") == ("model", "contract", "config", "code", "input")
+    assert differs(PARTS, "i", PARTS | {"precision": "bf16"}, "i") == ("precision",)
     assert differs(PARTS, "i", PARTS | {"new": "1"}, "i") == ("code",)
 
 
