@@ -13,11 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from chaos import Drivers, Published, staged, until
 from workload import DATA, Quiet, plain_job, score_bytes
 
+from scoring.__main__ import kept
+from scoring.errors import ChangedError
 from scoring.jobs.arguments import Given
 from scoring.jobs.import_text import command
+from scoring.jobs.replay import replay
 from scoring.jobs.run import run
 from scoring.settings import Job, build
 from scoring.sinks.reader import read_scores
@@ -97,6 +101,33 @@ def test_lanes_of_ray_give_the_same_bytes(cluster: Any, data: Path, bundle: Path
     given = job(tmp_path, data, bundle, engine__kind="ray", engine__address=cluster.address, engine__lanes=2)
     run(build(Job, given), "", Quiet())
     assert score_bytes(tmp_path) == undisturbed.scores
+
+
+def test_another_precision_is_another_score(data: Path, bundle: Path, tmp_path: Path) -> None:
+    """It is refused beside what was published, replaces it where that is asked for, and can be shown again to the bit."""
+    day = data / "day=2026-01-01"
+    full, half = (job(tmp_path, day, bundle, model__precision=one) for one in ("auto", "bf16"))
+    run(build(Job, full), yaml.safe_dump(full), Quiet())
+    before = score_bytes(tmp_path)
+    for given in (half, half | {"run_id": "second"}):
+        with pytest.raises(ChangedError, match=r"published already and model\.precision changed"):
+            run(build(Job, given), "", Quiet())
+    again = half | {"run_id": "second", "release": {"on_change": "rescore"}}
+    run(build(Job, again), yaml.safe_dump(again), Quiet())
+    assert score_bytes(tmp_path) != before
+    found = replay(str(tmp_path), "second", kept)
+    assert (found.status, found.causes) == ("reproduced", ())
+    with pytest.raises(ChangedError, match="run_id second belongs to a run with another model, precision"):
+        run(build(Job, full | {"run_id": "second", "release": {"on_change": "rescore"}}), "", Quiet())
+
+
+@pytest.mark.parametrize("budget", [64, 5000])
+def test_any_cut_gives_the_same_bytes_in_bfloat16(budget: int, data: Path, bundle: Path, tmp_path: Path) -> None:
+    day = data / "day=2026-01-01"
+    for name, changes in {"whole": {}, "cut": {"engine__batch": {"budget": budget}, "engine__window_rows": 130}}.items():
+        given = job(tmp_path / name, day, bundle, model__precision="bf16", source__slice_rows=100_000, **changes)
+        run(build(Job, given), "", Quiet())
+    assert score_bytes(tmp_path / "cut") == score_bytes(tmp_path / "whole")
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="the real data are not here")
