@@ -36,7 +36,7 @@ def reference(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`x`, `residual` [T, H]; `weight`, `bias` [H]. Returns (y [T, H], s [T, H] or [0, H] without `keep_sum`), of x's dtype."""
     wide = torch.promote_types(x.dtype, torch.float32)
-    summed = x.to(wide) + residual.to(wide)
+    summed = x.to(wide) + residual
     y = torch.nn.functional.layer_norm(summed, x.shape[1:], weight.to(wide), bias.to(wide), epsilon)
     return y.to(x.dtype), (summed.to(x.dtype) if keep_sum else x.new_empty((0, x.shape[1])))
 

@@ -24,6 +24,7 @@ class Contender:
 ALL = ("tabular", "text", "forest")
 CONTENDERS = {
     "ray": Contender("scoring, engine=ray", "", ALL),
+    "ray-bf16": Contender("scoring, engine=ray, bf16", "", ("text",)),
     "inline": Contender("scoring, engine=inline", "", ("tabular", "forest")),
     "hand": Contender("hand loop, two processes", "hand:run", ALL),
     "hand-module": Contender("hand loop, two processes, nn.Module", "hand:module", ("tabular",)),
@@ -37,7 +38,7 @@ CONTENDERS = {
     "library-1": Contender("the same, one thread", "in_memory:library_1", ("forest",), whole_job=False),
     "bare": Contender("our own model, in memory", "bare:run", ("text", "forest"), whole_job=False),
 }
-OURS = ("ray", "inline")
+OURS = ("ray", "ray-bf16", "inline")
 
 
 def takes_part(name: str, family: str, rows: int) -> bool:

@@ -10,7 +10,9 @@ from typing import Any
 from peers.task import Task
 
 
-def command(engine: str, task: Task) -> list[str]:
+def command(name: str, task: Task) -> list[str]:
+    """`name` is an engine, perhaps with a precision: ray-bf16."""
+    engine, _, precision = name.partition("-")
     said = ["source=parquet", f"source.path={task.data}", "source.carry=[id]", f"model.bundle={task.bundle}"]
     said += [f"workspace={task.out}/workspace", f"engine={engine}"]
     if task.family == "tabular":
@@ -19,6 +21,8 @@ def command(engine: str, task: Task) -> list[str]:
         said += ["watch=off", "source.slice_rows=1"]  # each small file a slice of its own, for two lanes to share out
     if task.family == "forest":
         said.append(f"source.slice_rows={min(500_000, task.rows // 8)}")  # as Ray Data is told to make 16 blocks of it
+    if precision:
+        said.append(f"model.precision={precision}")
     if engine == "ray":
         said.append("engine.lanes=2")
     return [sys.executable, "-m", "scoring", "run", *said, "--json"]

@@ -28,7 +28,7 @@ Line = dict[str, Any]
 def table(lines: Sequence[Line]) -> str:
     """Markdown."""
     found = medians.entries(lines)
-    beside = medians.besides(found)
+    beside = [*medians.besides(found), *medians.besides(found, "ray-bf16")]
     sizes = {line["case"]: line["rows"] for line in lines if "round" in line}
     parts = [_made(lines), "### Where we lose\n", _losses(beside, found), "### Side by side\n"]
     for family in dict.fromkeys(case.split()[0] for case in sizes):
@@ -85,11 +85,12 @@ def _losses(beside: Sequence[Beside], found: Sequence[Entry]) -> str:
 
 
 def _beside(one: Beside) -> str:
-    return f"| {one.theirs.case} | {CONTENDERS[one.theirs.contender].title} | {one.steady:.2f} | {_ratio(one.job)} |"
+    mine = "" if one.ours.contender == "ray" else f", ours: {CONTENDERS[one.ours.contender].title}"
+    return f"| {one.theirs.case} | {CONTENDERS[one.theirs.contender].title}{mine} | {one.steady:.2f} | {_ratio(one.job)} |"
 
 
 def _lost(one: Beside) -> str:
-    goal = medians.goal(one.theirs.case.split()[0], one.theirs.contender)
+    goal = medians.goal(one.theirs.case.split()[0], one.theirs.contender, one.ours.contender)
     told = ["slower"] if one.steady < 1 else []
     told += ["later in all"] if one.job is not None and one.job < 1 else []
     told += [f"goal {goal:g} missed"] if goal and one.steady < goal else []

@@ -64,3 +64,10 @@ def test_vectors_come_in_any_list(tmp_path, kind):
     path = written(tmp_path, "0", [1, 0], pa.array([[0.5, 1.0], [0.25, 0.0]], kind), "embedding")
     ids, found = agree.read([path], "embedding")
     assert (ids.tolist(), found.tolist()) == ([0, 1], [[0.25, 0.0], [0.5, 1.0]])
+
+
+def test_bfloat16_has_a_tolerance_of_its_own():
+    near, far = rows([[0.5, 0.51]]), rows([[0.5, 0.53]])
+    assert agree.compare("text bf16", near, rows([[0.5, 0.5]])).holds
+    assert not agree.compare("text bf16", far, rows([[0.5, 0.5]])).holds
+    assert not agree.compare("text", near, rows([[0.5, 0.5]])).holds
