@@ -63,7 +63,8 @@ class Ending:
 
     @property
     def intervals(self) -> Sequence[Mapping[str, Any]]:
-        return self.account.get("intervals", ())
+        found: Sequence[Mapping[str, Any]] = self.account.get("intervals", ())
+        return found
 
     def facts(self) -> dict[str, Any]:
         """What is worth keeping beside a task: numbers and names, no list that grows with the range."""

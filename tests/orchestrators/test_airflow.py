@@ -19,7 +19,7 @@ from serving import asked, once, serving
 
 AIRFLOW = ROOT / ".venv-airflow/bin/airflow"
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
-DAYS = [str(YESTERDAY - timedelta(days=n)) for n in range(8, 0, -1)]
+DAYS = [str(YESTERDAY - timedelta(days=n)) for n in range(7, -1, -1)]
 KINDS = ["good", "kills", "good", "held", "not-ready", "good", "good", "good"]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not AIRFLOW.exists(), reason=f"no {AIRFLOW}")]
 
