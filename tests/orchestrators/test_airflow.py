@@ -5,16 +5,19 @@ Needs .venv-airflow (`make .venv-airflow/.ready`).
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import nights
 import pytest
-from nights import ROOT, Place, answer
+from nights import HERE, ROOT, Place, answer
 from serving import asked, once, serving
 
 AIRFLOW = ROOT / ".venv-airflow/bin/airflow"
@@ -138,3 +141,53 @@ def test_a_range_by_hand_is_one_process(airflow: Airflow, place: Place) -> None:
 def _ended(found: dict[str, tuple[str, int]], count: int = 1) -> dict[str, tuple[str, int]] | None:
     over = [state in ("success", "failed", "skipped") for state, _ in found.values()]
     return found if len(over) == count and all(over) else None
+
+
+DAY = {"start": "2026-01-01 00:00:00+00:00", "end": "2026-01-02 00:00:00+00:00", "not_ready": "retry"}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"end": DAY["start"]}, "CronDataIntervalTimetable"),
+        ({"start": "", "end": ""}, "has no data interval"),
+        ({"executable": "/nowhere/scoring"}, "Say the path of `scoring`"),
+        ({"not_ready": "wait"}, "Say 'retry' or 'skip'"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_says_what_to_do(given: dict[str, str], says: str, tmp_path: Path) -> None:
+    kind, message = _executed(DAY | {"executable": "/bin/true"} | given, tmp_path)
+    assert kind == "refused"
+    assert says in message
+
+
+def test_a_task_that_is_killed_lets_the_run_keep_its_state(tmp_path: Path) -> None:
+    """SIGTERM to the task, as its supervisor sends it, while a slice is in hand."""
+    place = nights.make(tmp_path / "place", {"2026-01-01": "waits"})
+    given = DAY | {"executable": str(place.command), "config_dir": str(place.conf)}
+    with subprocess.Popen(_line(given), env=_plain(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as task:
+        assert task.stdout is not None
+        said = []
+        for line in task.stdout:
+            said.append(line)
+            if "on 1 lane(s)" in line:
+                task.terminate()
+            if "Stopping: " in line:
+                place.gate.touch()
+    assert any("Stopping: " in line for line in said), said
+    assert json.loads(said[-1])[0] in ("failed", "done")
+    assert _executed(given, tmp_path)[0] == "done"
+    assert place.published() == {"2026-01-01": 1}
+
+
+def _executed(given: dict[str, str], home: Path) -> tuple[str, str]:
+    kind, message = json.loads(answer(_line(given), _plain(home)).splitlines()[-1])
+    return kind, message
+
+
+def _line(given: dict[str, str]) -> list[str]:
+    return [str(AIRFLOW.with_name("python")), str(HERE / "refusals.py"), json.dumps(given)]
+
+
+def _plain(home: Path) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "AIRFLOW_HOME": str(home / "airflow"), "PYTHONPATH": str(ROOT)}
