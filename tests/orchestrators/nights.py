@@ -71,6 +71,7 @@ def make(folder: Path, days: Mapping[str, str]) -> Place:
         "hardware": {"device": "cpu", "memory_per_lane_gb": 0.3},
         "contract": {"columns": {"x1": {"dtype": "float32", "max": 1000.0}}},
         "watch": {"enabled": False},
+        "respond": {"lineage": {"enabled": False}},
     }
     path = place.conf / "job/churn-nightly.yaml"
     path.parent.mkdir(parents=True)
