@@ -86,7 +86,8 @@ def goal(family: str, other: str, mine: str = "ray") -> float | None:
     if mine == "ray-bf16":
         return {("text", "encode"): 2.5}.get((family, other))
     return {
-        ("tabular", "ray-data"): 5.0, ("tabular", "ray-data-module"): 5.0, ("tabular", "daft"): 2.5, ("tabular", "daft-module"): 2.5,
+        ("tabular", "ray-data"): 5.0, ("tabular", "ray-data-module"): 5.0, ("tabular", "hand"): 0.95,
+        ("tabular", "daft"): 2.5, ("tabular", "daft-module"): 2.5,
         ("text", "ray-data"): 1.5, ("text", "daft"): 1.5, ("text", "encode"): 1.25, ("forest", "ray-data"): 1.5,
     }.get((family, other))  # fmt: skip
 

@@ -101,7 +101,7 @@ class Encoder:
         weight, bias = self._weights[f"{name}.weight"], self._weights.get(f"{name}.bias")
         if self._rows == STRIP or len(x) <= self._rows:
             return F.linear(x, weight, bias)
-        return torch.cat([F.linear(part, weight, bias) for part in x.split(self._rows)])
+        return torch.cat([F.linear(part, weight, bias) for part in torch.split(x, self._rows)])
 
     def _norm(
         self, name: str, x: torch.Tensor, residual: torch.Tensor | None, keep_sum: bool = False

@@ -21,7 +21,7 @@ _FLAGS = ("amx_bf16", "avx512_bf16", "bf16")  # of x86 with tiles, with vectors,
 _CPUINFO = Path("/proc/cpuinfo")
 
 
-def refuse(bundle: Bundle, asked: Precision, offered: Collection[Precision]) -> None:
+def refuse(bundle: Bundle, asked: Precision, offered: Collection[str]) -> None:
     """Raises: ModelError: the bundle's family does not compute in what is asked for."""
     if asked != "auto" and asked not in offered:
         has = f"computes in {' or '.join(offered)} only" if offered else "computes as its class says"

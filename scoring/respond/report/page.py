@@ -19,8 +19,16 @@ from scoring.respond.report.facts import Facts
 from scoring.respond.report.steps import steps
 
 _TEMPLATES = Path(__file__).with_name("templates")
-_ASKED = ("source.kind", "source.path", "model.bundle", "model.precision", "engine.kind", "engine.lanes", "hardware.device")
-_ASKED += ("watch.baseline",)
+_ASKED = (
+    "source.kind",
+    "source.path",
+    "model.bundle",
+    "model.precision",
+    "engine.kind",
+    "engine.lanes",
+    "hardware.device",
+    "watch.baseline",
+)
 _LONGEST = 20_000  # paths of pictures; names are cut before
 _LINES = 10  # partitions that are shown at once; the others unfold
 

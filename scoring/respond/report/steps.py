@@ -45,6 +45,8 @@ def _quarantine(facts: Facts) -> Iterator[Step]:
         mine = f"{_place(facts)} {shlex.quote(f'run={facts.record.run_id}')}"
         yield Step("See which rules lost rows, in which files, and which break together", f"scoring quarantine {mine}")
         words = {"source": facts.settings.get("source.kind", "…")} | {word: facts.settings.get(word, "…") for word in _PATHS}
+        if (precision := facts.settings.get("model.precision", "auto")) != "auto":
+            words["model.precision"] = precision
         line = f"scoring requeue {shlex.join(f'{word}={value}' for word, value in words.items())} {mine} contract=…"
         yield Step("Let in what is good under a mended contract: the line of the run, said with requeue", line)
 
