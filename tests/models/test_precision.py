@@ -12,6 +12,7 @@ from test_text import ROUGH, TEXTS, bits, case, numbers, plainly, table
 from test_text import write as write_texts
 
 from scoring.errors import ModelError
+from scoring.models import precision
 from scoring.models.load import load
 
 
@@ -66,3 +67,19 @@ def test_tabular_models_compute_in_float32_only(tmp_path):
     assert load(folder, precision="fp32").score(rows(20)) == load(folder).score(rows(20))
     with pytest.raises(ModelError, match=r"precision is bf16, but the tabular family computes in fp32 only\. Say .*auto\|fp32"):
         load(folder, precision="bf16")
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [("flags\t\t: fpu avx2 amx_bf16x", ""), ("flags\t\t: avx512_bf16 amx_bf16", "amx_bf16"), ("Features\t: asimd bf16", "bf16")],
+)
+def test_a_cpu_that_does_not_multiply_bfloat16_is_named(line, found, tmp_path, monkeypatch):
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{line}\n\n")
+    monkeypatch.setattr(precision, "_CPUINFO", tmp_path / "cpuinfo")
+    precision.bf16_instruction.cache_clear()
+    try:
+        assert precision.bf16_instruction() == found
+        assert [("several times faster" in said) for said in precision.slow_here("bf16")] == ([] if found else [True])
+        assert precision.slow_here("auto") == precision.slow_here("fp32") == ()
+    finally:
+        precision.bf16_instruction.cache_clear()
