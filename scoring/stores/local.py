@@ -81,10 +81,15 @@ class LocalStore:
             found = self.path(key).stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"
+        return _stamp(found)
 
     def list(self, prefix: str) -> Iterator[str]:
-        yield from sorted(self._below(self.path(prefix), checked(prefix)))
+        yield from sorted(key for key, _ in self._below(self.path(prefix), checked(prefix)))
+
+    def stamps(self, prefix: str) -> Iterator[tuple[str, str]]:
+        for key, entry in sorted(self._below(self.path(prefix), checked(prefix)), key=lambda found: found[0]):
+            with suppress(FileNotFoundError):  # removed since it was listed
+                yield key, _stamp(entry.stat(follow_symlinks=False))
 
     def folders(self, prefix: str) -> tuple[str, ...]:
         try:
@@ -204,7 +209,7 @@ class LocalStore:
             raise
         return own
 
-    def _below(self, folder: Path, key: str) -> Iterator[str]:
+    def _below(self, folder: Path, key: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         try:
             with os.scandir(folder) as entries:
                 found = [e for e in entries if not e.name.startswith(".")]
@@ -214,7 +219,11 @@ class LocalStore:
             if entry.is_dir(follow_symlinks=False):
                 yield from self._below(Path(entry.path), f"{key}/{entry.name}")
             elif entry.is_file(follow_symlinks=False):
-                yield f"{key}/{entry.name}"
+                yield f"{key}/{entry.name}", entry
+
+
+def _stamp(found: os.stat_result) -> str:
+    return f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"
 
 
 def _age_s(path: Path) -> float:

@@ -100,10 +100,10 @@ class IntervalPass(Pass):
         self._dispatch = super()._dispatcher()
         return self._dispatch
 
-    def _finished(self, work: Slice, receipt: Receipt) -> None:
+    def _finished(self, work: Slice, receipt: Receipt, logged: bool = False) -> None:
         """What was complete is published when a slice counts as done."""
         try:
-            super()._finished(work, receipt)
+            super()._finished(work, receipt, logged)
         except BaseException:
             self._over = True
             raise
@@ -142,7 +142,8 @@ class IntervalPass(Pass):
                 self._publishing.plan(work)
                 self._watcher.planned(work)
                 self._yielded += 1
-                yield work
+                if not self._is_known(work):
+                    yield work
             else:
                 self._publishing.planned(partition)
 
