@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal
@@ -22,8 +22,17 @@ Status = Literal["published", "published-with-warnings", "held", "paused", "fail
 
 
 def canonical(value: Any) -> bytes:
-    """JSON with sorted keys and no blanks: the form that digests are taken of."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    """JSON with sorted keys and no blanks: the form that digests are taken of. A record of ours counts as the dict of its fields;
+    `asdict` would make that, and copy all that is in it, in five times the time.
+    """
+    form: dict[str, Any] = {"sort_keys": True, "separators": (",", ":"), "ensure_ascii": False, "allow_nan": False}
+    return json.dumps(value, default=_fields, **form).encode()
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    if not is_dataclass(value):
+        raise TypeError(f"{type(value).__name__} is not JSON")
+    return vars(value)
 
 
 def digest(value: Any) -> str:
@@ -255,9 +264,7 @@ class Receipt:
             )
 
     def to_json(self) -> str:
-        """Canonical JSON. Without `asdict`, which takes five times as long: a driver writes each receipt once."""
-        form: dict[str, Any] = {"sort_keys": True, "separators": (",", ":"), "ensure_ascii": False, "allow_nan": False}
-        return json.dumps(self, default=vars, **form)
+        return canonical(self).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Receipt:

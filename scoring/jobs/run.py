@@ -99,8 +99,9 @@ class Pass:
         self._publishing, self._account = publishing, publishing.account
         self._searched = Searched(store, self._run_id, prepared.suppressed.erased)
         self._searched.remove_others()
-        self._staged = finished(store, self._run_id)
-        self._recalled = Recalled(store, self._run_id, self._staged, [p.key for p in prepared.todo])
+        staged = finished(store, self._run_id)
+        self._recalled = Recalled(store, self._run_id, staged, [p.key for p in prepared.todo])
+        self._staged = frozenset(staged)
         self._known: deque[tuple[Slice, Receipt]] = deque()  # from the planner's thread to the driver's
         self._receipts = DoneLog(store, self._run_id)
         self._resumed_rows = self._resumed_tokens = 0
