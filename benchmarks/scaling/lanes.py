@@ -35,6 +35,7 @@ from scoring.stores import open_store
 from scoring.types import Counts, Fragment, Output, Receipt, Slice
 
 RUN, ROWS = "scaling", 64
+PATIENT = Retry(start_deadline_s=1800.0)  # 64 processes begin on the cores of one machine
 Window = tuple[float, float]
 
 
@@ -103,7 +104,7 @@ def measure(scratch: Path | None, lanes: int, seconds: float, each: int) -> dict
         done.append((start, start + receipt.seconds["score"]))
 
     try:
-        dispatcher = Dispatcher(lanes, "cpu", Engine.in_flight, Retry(), Fallback(), Random(0), partial("{}".format))
+        dispatcher = Dispatcher(lanes, "cpu", Engine.in_flight, PATIENT, Fallback(), Random(0), partial("{}".format))
         outcome = drive(
             dispatcher, pool, slices(), lambda work: find(open_store(root), RUN, work.id), on_finished, on_ready=on_ready
         )

@@ -177,7 +177,8 @@ class Pass:
 
     def _turn(self) -> None:
         for _ in range(len(self._known)):  # not what comes meanwhile: the user may want to stop
-            self._finished(*self._known.popleft(), logged=True)
+            self._finished(*self._known[0], logged=True)
+            self._known.popleft()  # not before: while there is one, something is in hand
         if self._publishing.publish_due():
             self._worked = time.monotonic()
         self._receipts.flush_due()
