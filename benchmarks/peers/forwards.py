@@ -1,7 +1,8 @@
 """The models of the comparison as plain functions of columns: what every contender but ours computes, the same for all of them.
 
 tabular   the spine's MLP by tables of the first layer that were multiplied out ahead, in blocks that stay in cache: the fastest
-          form that is known for this model on a CPU, so that what differs between contenders is how rows reach it
+          form that is known for this model on a CPU, so that what differs between contenders is how rows reach it. Contenders
+          with nn.Module in their title compute the module that was trained, which is what users have
 text      sentence_transformers.encode, as its documentation says
 forest    the library's own predict on a float32 matrix, the fastest call that each has
 
@@ -11,13 +12,14 @@ Columns come as Arrow arrays where a framework has them, as NumPy arrays where i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from peers.shape import CATEGORIES, DIM, MEANS, NUMBERS, SCALES, TREE_COLUMNS, WORDS
-from peers.task import Marks, Task
+from peers.task import MODULE, Marks, Task
 
 Column = pa.Array | pa.ChunkedArray | np.ndarray[Any, Any]
 BLOCK = 2_048
@@ -54,7 +56,7 @@ def _tabular(task: Task, threads: int) -> Opened:
     import torch
 
     torch.set_num_threads(threads)
-    model = Mlp(Path(task.model))
+    model = (Module if task.kind == MODULE else Mlp)(Path(task.model))
     model(_nothing(task.family))
     return inputs(task.family), model
 
@@ -136,6 +138,34 @@ class Mlp:
             out[start : start + BLOCK] = torch.addmm(self._b[2], hidden, self._w[2]).sigmoid_()
         found: np.ndarray[Any, Any] = out.numpy()[:, 0]
         return found
+
+
+class Module:
+    """The same as it was trained: embeddings beside standardised numbers, then a torch.nn.Sequential."""
+
+    def __init__(self, weights: Path) -> None:
+        import torch
+        from safetensors.torch import load_file
+        from torch import nn
+
+        self._torch = torch
+        self._embeddings = nn.ModuleList(nn.Embedding(WORDS + 1, DIM) for _ in CATEGORIES)
+        sizes = (len(NUMBERS) + DIM * len(CATEGORIES), 128, 64)
+        layers = (nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(sizes))
+        self._top = nn.Sequential(*(part for layer in layers for part in layer), nn.Linear(sizes[-1], 1), nn.Sigmoid())
+        named = nn.ModuleDict({"embeddings": self._embeddings, "top": self._top})
+        named.load_state_dict(load_file(weights))
+        named.eval()
+
+    def __call__(self, columns: Sequence[Column]) -> np.ndarray[Any, Any]:
+        torch = self._torch
+        with torch.inference_mode():
+            numbers = torch.from_numpy(matrix(columns[: len(NUMBERS)]))
+            numbers = ((numbers - torch.tensor(MEANS)) / torch.tensor(SCALES)).nan_to_num(0.0)
+            ids = [torch.from_numpy(np.array(view(column)[0], np.int64)) + 1 for column in columns[len(NUMBERS) :]]
+            words = [table(i) for table, i in zip(self._embeddings, ids, strict=True)]
+            found: np.ndarray[Any, Any] = self._top(torch.cat([numbers, *words], 1))[:, 0].numpy()
+            return found
 
 
 def view(column: Column) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:

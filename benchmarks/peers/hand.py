@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from peers.forwards import Predictor, answer, inputs
-from peers.task import WORKERS, Task
+from peers.task import MODULE, WORKERS, Task
 
 WINDOW = 65_536
 
 
-def run(task: Task, processes: int = WORKERS) -> float:
+def run(task: Task) -> float:
     """When the last row was written, seconds since the epoch."""
     start = multiprocessing.get_context("spawn")
-    gate, done = start.Barrier(processes), start.Queue()
-    children = [start.Process(target=_child, args=(n, processes, task, gate, done)) for n in range(processes)]
+    gate, done = start.Barrier(WORKERS), start.Queue()
+    children = [start.Process(target=_child, args=(n, task, gate, done)) for n in range(WORKERS)]
     for child in children:
         child.start()
     ended = [done.get(timeout=600) for _ in children]
@@ -37,18 +38,18 @@ def run(task: Task, processes: int = WORKERS) -> float:
     return max(ended)
 
 
-def one(task: Task) -> float:
-    """The same in one process with one thread for the model."""
-    return run(task, 1)
+def module(task: Task) -> float:
+    """The same, and the model is computed as it was trained."""
+    return run(replace(task, kind=MODULE))
 
 
-def _child(place: int, of: int, task: Task, gate: Any, done: Any) -> None:
+def _child(place: int, task: Task, gate: Any, done: Any) -> None:
     predictor = Predictor(task, 1)
     gate.wait()
     out = Path(task.out) / f"{place}.parquet"
     values: pa.DataType = pa.list_(pa.float32(), 384) if task.family == "text" else pa.float32()
     schema = pa.schema([("id", pa.int64()), (answer(task.family), values)])
-    rows = ahead(_scored(predictor, ahead(_read(task, task.files[place::of])), schema))
+    rows = ahead(_scored(predictor, ahead(_read(task, task.files[place::WORKERS])), schema))
     with pq.ParquetWriter(out, schema, compression="snappy", use_dictionary=False) as writer:
         for batch in rows:
             writer.write_batch(batch)

@@ -12,6 +12,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+MODULE = "module"  # of the tabular model: as it was trained, instead of its fastest form
 WORKERS = 2  # processes of one thread each, or one process of two threads: the cores of every contender
 
 

@@ -26,7 +26,6 @@ from scoring.respond.story import Story, begun
 from scoring.settings import Respond
 from scoring.stores import Store, open_store
 
-_NICE = 15  # the run comes first: where it takes all cores, START is half a minute late
 _FILE_EVERY_S = 15.0
 _DIED = "The process of the run ended without a word. The same command goes on where it was."
 
@@ -34,8 +33,6 @@ _DIED = "The process of the run ended without a word. The same command goes on w
 def main() -> None:
     """The process. Ends itself: a thread that hangs in a receiver is left behind."""
     given = json.loads(sys.stdin.readline())
-    with suppress(OSError):
-        os.nice(_NICE)
     end = End(sys.stdin)
     with suppress(Exception):
         store = open_store(given["workspace"])

@@ -64,6 +64,8 @@ class LocalFolder:
             return False
 
     def show(self) -> None:
+        """The names of the version before go to the spool, where the next run sweeps. A reader that opened that folder before the
+        exchange, and lists it after, would take an emptied one for a partition without rows."""
         if self._built is None:
             self.build()
         assert self._built is not None
@@ -74,7 +76,6 @@ class LocalFolder:
         else:
             os.rename(self._built, self._target)
         sync(self._target.parent)
-        shutil.rmtree(self._built, ignore_errors=True)  # the names of the version before; its staged files stay
 
     def _take_inner_along(self, built: Path) -> None:
         """Partitions below this one (k=v/k2=v2 beside k=v) are linked into the folder to come, so that they never disappear."""

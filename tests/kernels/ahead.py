@@ -1,9 +1,10 @@
 """Compile every kernel, case and configuration for GPUs that are not here, and read what the code needs.
 
-    python tests/kernels/ahead.py [--write] [kernel …]
+    python tests/kernels/ahead.py [--write | --first] [kernel …]
 
 prints one JSON object: {"sm_90": {"add_norm _kernel(…)": {"registers": 48, …}, …}, …}. With --write the golden table of this Triton
-is written, too: what `make golden-kernels` does for both.
+is written, too: what `make golden-kernels` does for both. With --first only the configuration that each call has without a tuned
+table is compiled.
 
 Uses Triton's own front door with a driver that only names the target, so that arguments are specialised as in a real launch.
 Registers come from cuobjdump, which is in Triton's wheel, instructions from the PTX. Runs without TRITON_INTERPRET.
@@ -57,7 +58,7 @@ class Target:
         return torch.device("cpu")
 
 
-def compiled(names: list[str], capability: int) -> dict[str, Any]:
+def compiled(names: list[str], capability: int, first: bool) -> dict[str, Any]:
     """Label -> compiled kernel, each once."""
     triton.runtime.driver.set_active(Target(capability))
     found: dict[str, Any] = {}
@@ -76,7 +77,7 @@ def compiled(names: list[str], capability: int) -> dict[str, Any]:
                 arguments = case.arguments() if case.size == "small" else None
                 if arguments is None or module.refuses(**arguments) is not None:
                     continue
-                for place in range(walk.most_configs(module)):
+                for place in range(1 if first else walk.most_configs(module)):
                     with tuning.only(place):
                         module.fused(**arguments)
     finally:
@@ -114,16 +115,16 @@ def tool(name: str, *words: str) -> str:
     return subprocess.run([TOOLS / name, *words], capture_output=True, text=True, check=True).stdout
 
 
-def main(names: list[str]) -> dict[str, Any]:
+def main(names: list[str], first: bool) -> dict[str, Any]:
     report: dict[str, Any] = {}
     for capability in sorted(SHARED_LIMIT):
-        found = compiled(names or walk.NAMES, capability)
+        found = compiled(names or walk.NAMES, capability, first)
         report[f"sm_{capability}"] = {told: resources(found[told]) for told in sorted(found)}
     return report
 
 
 if __name__ == "__main__":
-    report = main([name for name in sys.argv[1:] if name != "--write"])
+    report = main([name for name in sys.argv[1:] if not name.startswith("--")], "--first" in sys.argv)
     if "--write" in sys.argv:
         GOLDEN.write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report))

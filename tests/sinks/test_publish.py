@@ -206,7 +206,20 @@ def test_without_an_exchange_the_folder_is_replaced_all_the_same(store, monkeypa
     monkeypatch.setattr(renames, "_renameat2", unsupported)
     small_job.do(store, "b", identity=small_job.other_run(2))
     small_job.check(store, run="r-2")
+    store.sweep()
     assert os.listdir(store.path("runs/.spool")) == []
+
+
+def test_a_reader_in_the_folder_while_it_is_exchanged_still_lists_the_version_it_opened(store):
+    first, second = small_job.other_run(1), small_job.other_run(2)
+    publish(store, first, "all", "in", [staged(store, "all", p, 10, first) for p in range(3)], ())
+    opened = os.open(store.path("scores/all"), os.O_RDONLY)
+    try:
+        before = sorted(os.listdir(opened))
+        publish(store, second, "all", "in", [staged(store, "all", 0, 10, second)], ())
+        assert sorted(os.listdir(opened)) == before and len(before) == 4
+    finally:
+        os.close(opened)
 
 
 def test_plain_tools_read_the_folders(store):
