@@ -25,14 +25,16 @@ def canonical(value: Any) -> bytes:
     """JSON with sorted keys and no blanks: the form that digests are taken of. A record of ours counts as the dict of its fields;
     `asdict` would make that, and copy all that is in it, in five times the time.
     """
-    form: dict[str, Any] = {"sort_keys": True, "separators": (",", ":"), "ensure_ascii": False, "allow_nan": False}
-    return json.dumps(value, default=_fields, **form).encode()
+    return _CANONICAL.encode(value).encode()
 
 
 def _fields(value: Any) -> dict[str, Any]:
     if not is_dataclass(value):
         raise TypeError(f"{type(value).__name__} is not JSON")
     return vars(value)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_fields)
 
 
 def digest(value: Any) -> str:
@@ -268,15 +270,15 @@ class Receipt:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Receipt:
-        """Raises: ValueError, TypeError or KeyError when the text is not a receipt."""
-        raw = json.loads(text)
+        """Fields that have a default may be left out. Raises: ValueError, TypeError or KeyError when the text is not a receipt."""
+        raw = json.loads(text if isinstance(text, str) else text.decode())  # json would guess the encoding, which takes as long
         raw["counts"] = Counts(**raw["counts"])
-        raw["bad_files"] = tuple(BadFile(**b) for b in raw["bad_files"])
-        raw["quarantine"] = tuple(StagedFile(**q) for q in raw["quarantine"])
-        raw["notes"] = tuple(raw["notes"])
+        raw["bad_files"] = tuple(BadFile(**b) for b in raw.get("bad_files", ()))
+        raw["quarantine"] = tuple(StagedFile(**q) for q in raw.get("quarantine", ()))
+        raw["notes"] = tuple(raw.get("notes", ()))
         raw["absent"] = {name: Absence(**a) for name, a in raw.get("absent", {}).items()}
-        raw["found"] = Findings.from_plain(raw["found"])
-        raw["scores"] = StagedFile(**raw["scores"]) if raw["scores"] else None
+        raw["found"] = Findings.from_plain(raw["found"]) if "found" in raw else Findings()
+        raw["scores"] = StagedFile(**raw["scores"]) if raw.get("scores") else None
         return cls(**raw)
 
 
