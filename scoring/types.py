@@ -22,9 +22,7 @@ Status = Literal["published", "published-with-warnings", "held", "paused", "fail
 
 
 def canonical(value: Any) -> bytes:
-    """JSON with sorted keys and no blanks: the form that digests are taken of. A record of ours counts as the dict of its fields;
-    `asdict` would make that, and copy all that is in it, in five times the time.
-    """
+    """JSON with sorted keys and no blanks: the form that digests are taken of. A record of ours counts as the dict of its fields."""
     return _CANONICAL.encode(value).encode()
 
 
@@ -102,9 +100,7 @@ class Slice:
 
     @cached_property
     def id(self) -> str:
-        """Digest of what the rows are, never of position, rank or order of arrival (first 32 hex of SHA-256). Kept: a driver asks
-        some ten times, and making it costs as much as planning the slice.
-        """
+        """Digest of what the rows are, never of position, rank or order of arrival (first 32 hex of SHA-256); made once."""
         return digest([self.partition, [f.identity for f in self.fragments], self.fault])[:32]
 
     @property
