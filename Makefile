@@ -5,13 +5,14 @@ READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-forest test test-slow lint format bench-spine bench-driver bench-memory bench-start bench-checks bench-text bench-forest bench-telling bench-backfill bench-quick bench-peers bench-scale drift-table golden-kernels kernel-table mutants gpu-check clean
+.PHONY: help demo demo-forest test test-slow orchestrators lint format bench-spine bench-driver bench-memory bench-start bench-checks bench-text bench-forest bench-telling bench-backfill bench-quick bench-peers bench-scale drift-table golden-kernels kernel-table mutants gpu-check clean
 
 help:
 	@echo 'make demo          3 million card transactions with real dirt: made, and scored by a model fitted on the spot'
 	@echo 'make demo-forest   the same transactions, scored by trees of LightGBM, with the reasons of each score'
 	@echo 'make test          the default suite'
 	@echo 'make test-slow     what takes long, too'
+	@echo 'make orchestrators a real Airflow and a real Dagster over days with every sort of trouble, some minutes'
 	@echo 'make lint          ruff and mypy'
 	@echo 'make bench-spine   our job beside the hand loop and Ray Data, in one run'
 	@echo 'make bench-text    embedding texts beside sentence-transformers and Ray Data, in one run'
@@ -51,6 +52,15 @@ $(READY): pyproject.toml constraints.txt
 		> "$$(.venv-peers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth"
 	.venv-peers/bin/python -m pip --disable-pip-version-check install --quiet --no-deps -r benchmarks/peers/requirements.txt
 	@touch $@
+
+# Orchestrators, for tests that are slow: each with its own pins. They need neither torch nor this package: its path is enough.
+.venv-airflow/.ready .venv-dagster/.ready: .venv-%/.ready: deploy/%/requirements.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip --disable-pip-version-check install --quiet --no-deps -r $<
+	@touch $@
+
+orchestrators: $(READY) .venv-airflow/.ready .venv-dagster/.ready
+	$(BIN)/python -m pytest -m 'slow or not slow' tests/orchestrators
 
 demo: $(READY)
 	$(BIN)/scoring demo-data out=.demo
@@ -141,4 +151,4 @@ bench-telling: .venv/.bench
 	$(BIN)/python benchmarks/telling.py
 
 clean:
-	rm -rf .venv .venv-peers .demo .bench .pytest_cache .ruff_cache .mypy_cache .hypothesis dist *.egg-info
+	rm -rf .venv .venv-peers .venv-airflow .venv-dagster .demo .bench .pytest_cache .ruff_cache .mypy_cache .hypothesis dist *.egg-info

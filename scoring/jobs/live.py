@@ -1,8 +1,8 @@
 """While a run goes on: the process that tells of it, for whoever listens now. Cannot fail a run, nor make it wait.
 
 The run hands it nothing: it reads what stands in the workspace. It is started from a thread of its own, and only for a run that
-lasts, for the libraries take a second of a core, and it has a smaller right to the cores than the lanes; what is over sooner is told
-at its end alone. When its stdin ends without a word, the run has died.
+lasts, for the libraries take a second of a core, and it has a smaller right to the cores than the lanes; what is over sooner is
+told at its end alone. When its stdin ends without a word, the run has died.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ FLOORS = (
     ("engine",),
     ("respond",),
     ("jobs",),
-    ("__main__",),
+    ("__main__", "orchestrators"),
 )
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 DOORS = {  # who may import a library; a name that ends with / is a folder
@@ -31,6 +31,8 @@ DOORS = {  # who may import a library; a name that ends with / is a folder
     "dataframely": ("scoring/admit/schema.py",),
     "pydantic": ("scoring/settings/checking.py",),
     "obstore": ("scoring/stores/",),
+    "airflow": ("scoring/orchestrators/airflow.py",),
+    "dagster": ("scoring/orchestrators/dagster.py",),
     "rich": ("scoring/respond/",),
     "structlog": ("scoring/respond/logs.py",),
     "jinja2": ("scoring/respond/",),

@@ -217,7 +217,8 @@ def test_a_reader_in_the_folder_while_it_is_exchanged_still_lists_the_version_it
     try:
         before = sorted(os.listdir(opened))
         publish(store, second, "all", "in", [staged(store, "all", 0, 10, second)], ())
-        assert sorted(os.listdir(opened)) == before and len(before) == 4
+        assert sorted(os.listdir(opened)) == before
+        assert len(before) == 4
     finally:
         os.close(opened)
 

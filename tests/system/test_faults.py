@@ -59,7 +59,7 @@ def test_a_fault_costs_an_attempt_and_no_row(
     Published.of(tmp_path / "ws").same_as(undisturbed)
 
 
-@pytest.mark.parametrize("site", SITES[1:])
+@pytest.mark.parametrize("site", ["device", *(pytest.param(s, marks=pytest.mark.slow) for s in SITES[1:] if s != "device")])
 def test_a_lane_that_hangs_is_given_up(
     site: str, drivers: Drivers, data: Path, bundle: Path, undisturbed: Published, tmp_path: Path
 ) -> None:
@@ -72,7 +72,7 @@ def test_a_lane_that_hangs_is_given_up(
     Published.of(tmp_path / "ws").same_as(undisturbed)
 
 
-@pytest.mark.parametrize("kind", ["kill", "hang"])
+@pytest.mark.parametrize("kind", ["kill", pytest.param("hang", marks=pytest.mark.slow)])
 def test_lanes_on_ray_struck_at_every_site(
     kind: str, cluster: Any, data: Path, bundle: Path, undisturbed: Published, tmp_path: Path
 ) -> None:

@@ -74,7 +74,7 @@ def pile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("column", ["common", pytest.param("rare", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", ["csv", "ipc", *(pytest.param(k, marks=pytest.mark.slow) for k in ("jsonl", "parquet"))])
+@pytest.mark.parametrize("kind", ["csv", *(pytest.param(k, marks=pytest.mark.slow) for k in ("ipc", "jsonl", "parquet"))])
 def test_every_malformed_file_is_scored_or_named(kind: str, column: str, pile: Path, tmp_path: Path) -> None:
     name, dtype = COMMON[kind] if column == "common" else ("there is no such column", "float64")
     bundle = one_column(tmp_path / "bundle", name, dtype)
@@ -180,6 +180,7 @@ def test_adult(tmp_path: Path) -> None:
     assert_sound(tmp_path / "ws")
 
 
+@pytest.mark.slow
 def test_flights_by_day_on_ray(tmp_path: Path) -> None:
     """Two months of departures, a Hive partition a day: nested keys, nulls, the hour 2400."""
     flights = pl.read_parquet(DATA / "time/nycflights13/flights.parquet").filter(pl.col("month") <= 2).with_row_index("row")

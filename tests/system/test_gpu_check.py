@@ -61,6 +61,7 @@ def test_blocked_libraries_are_really_absent(tmp_path):
     assert "No module named 'polars'" in done.stderr
 
 
+@pytest.mark.slow
 def test_every_part_and_kernel_is_tried_and_nothing_fails(found):
     assert found["failed"] == []
     assert checks(found, "facts") == {"machine", "copy", "pcie", "matmul bfloat16", "matmul float32"}
@@ -74,12 +75,14 @@ def test_every_part_and_kernel_is_tried_and_nothing_fails(found):
     assert checks(found, "text") >= {"texts", "model", "open", "agreement cpu", "imports"} | ours
 
 
+@pytest.mark.slow
 def test_what_was_left_out_has_a_reason(found):
     skipped = [event for event in found["events"] if event["status"] == "skip"]
     assert {event["why"] for event in skipped} == {"CUDA only"}
     assert {event["kernel"] for event in skipped} == set(KERNELS)
 
 
+@pytest.mark.slow
 def test_every_configuration_of_a_timed_key_is_timed(found):
     from scoring.kernels import add_norm
 
@@ -89,6 +92,7 @@ def test_every_configuration_of_a_timed_key_is_timed(found):
     assert keys
 
 
+@pytest.mark.slow
 def test_a_kernel_is_told_with_its_floor_its_goal_and_who_was_beside_it(found):
     assert sorted({entry["kernel"] for entry in found["kernels"]}) == KERNELS
     entry = next(entry for entry in found["kernels"] if entry["kernel"] == "add_norm")
@@ -103,6 +107,7 @@ def test_a_kernel_is_told_with_its_floor_its_goal_and_who_was_beside_it(found):
         assert rival["apart"] < 1e-4, "a rival computes the same"
 
 
+@pytest.mark.slow
 def test_the_lane_scores_every_row_and_tells_its_stages(found):
     lanes = [event for event in found["events"] if event["check"].startswith("lane ")]
     assert len({event["check"] for event in lanes if event["part"] == "text"}) == 3
@@ -112,6 +117,7 @@ def test_the_lane_scores_every_row_and_tells_its_stages(found):
     assert {route for lane in lanes for route in lane["routes"]} == {"cpu", "gpu"}
 
 
+@pytest.mark.slow
 def test_vectors_of_the_device_are_those_of_the_cpu_and_of_other_texts_others(found):
     (event,) = (event for event in found["events"] if event["check"] == "agreement cpu")
     assert event["cosine_least"] > 0.999
@@ -135,6 +141,7 @@ def test_lines_of_texts_name_what_stands_beside_them():
     assert "text short / predicted" in {line["name"] for line in texts.lines(done, True, account._line)}
 
 
+@pytest.mark.slow
 def test_last_lines_are_the_promised_objects(rehearsal, found):
     last = rehearsal[1].strip().splitlines()[-len(found["lines"]) :]
     assert [json.loads(line) for line in last] == found["lines"]
@@ -142,6 +149,7 @@ def test_last_lines_are_the_promised_objects(rehearsal, found):
     assert {line["name"] for line in found["lines"]} >= {f"{kernel}: checks passed / tried" for kernel in KERNELS}
 
 
+@pytest.mark.slow
 def test_the_tuned_table_is_one_that_kernels_read(rehearsal, found):
     (path,) = rehearsal[0].glob("tuned-*.json")
     table = json.loads(path.read_text())

@@ -140,6 +140,7 @@ def test_a_signal_ends_it_cleanly_and_it_goes_on(
     Published.of(workspace).same_as(undisturbed)
 
 
+@pytest.mark.slow
 def test_what_a_killed_driver_leaves_on_its_own_ray_is_cleared_by_the_next(
     data: Path, bundle: Path, undisturbed: Published, tmp_path: Path
 ) -> None:
@@ -161,6 +162,7 @@ def test_what_a_killed_driver_leaves_on_its_own_ray_is_cleared_by_the_next(
     Published.of(workspace).same_as(undisturbed)
 
 
+@pytest.mark.slow
 def test_what_hangs_is_left_after_the_grace_period(data: Path, bundle: Path, tmp_path: Path) -> None:
     mark, log = tmp_path / "mark", tmp_path / "log"
     hang = f"engine.faults=[{{site: device, kind: hang, slice_nth: 5, once: {mark}}}]"

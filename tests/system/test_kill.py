@@ -45,6 +45,7 @@ SITES = (
     "publish.after_manifest",
     "publish.after_show",
 )
+OFTEN = ("device", "stage.before_link", "publish.before_manifest", "publish.after_manifest")
 
 
 def seeds(few: int, many: int) -> list[Any]:
@@ -111,7 +112,7 @@ def hurt_and_resume(rng: Random, drivers: Drivers, given: dict[str, Any], worksp
     return struck
 
 
-@pytest.mark.parametrize("seed", seeds(2, 150))
+@pytest.mark.parametrize("seed", seeds(1, 150))
 def test_inline_driver_killed(
     seed: int, drivers: Drivers, data: Path, bundle: Path, undisturbed: Published, tmp_path: Path
 ) -> None:
@@ -120,7 +121,7 @@ def test_inline_driver_killed(
     assert hurt_and_resume(rng, drivers, given, tmp_path, rng.randint(1, 4), undisturbed) >= 1
 
 
-@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize("site", [pytest.param(s, marks=() if s in OFTEN else pytest.mark.slow) for s in SITES])
 def test_inline_driver_killed_at(
     site: str, drivers: Drivers, data: Path, bundle: Path, undisturbed: Published, tmp_path: Path
 ) -> None:
@@ -140,7 +141,7 @@ def on_ray(workspace: Path, data: Path, bundle: Path, address: str, **changes: A
     return job(workspace, data, bundle, engine__kind="ray", engine__address=address, engine__lanes=2, **changes)
 
 
-@pytest.mark.parametrize("seed", seeds(2, 110))
+@pytest.mark.parametrize("seed", seeds(1, 110))
 def test_lanes_killed(seed: int, cluster: Any, data: Path, bundle: Path, undisturbed: Published, tmp_path: Path) -> None:
     """The run itself goes on: lanes are replaced."""
     rng, immutable = Random(seed), Immutable(tmp_path)

@@ -50,7 +50,7 @@ def test_the_page_is_there_when_the_command_ends(data: Path, bundle: Path, tmp_p
     assert not list((tmp_path / "off").rglob("report.html"))
 
 
-@pytest.mark.parametrize("fault", MODULE)
+@pytest.mark.parametrize("fault", ["raises", *(pytest.param(n, marks=pytest.mark.slow) for n in MODULE if n != "raises")])
 def test_what_becomes_of_the_page_is_said_and_hurts_nothing(fault: str, data: Path, bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "markupsafe.py").write_text(MODULE[fault])
     limit = "respond.limit_s=3" if fault == "hangs" else "respond.limit_s=60"

@@ -217,6 +217,7 @@ def test_lost_files_stay_and_rows_that_failed_in_the_model_come_in_input_order(f
     assert_sound(tmp_path / "w")
 
 
+@pytest.mark.slow
 def test_on_ray_the_same_bytes(cluster: Any, place: Path, template: Path, data: Path, bundle: Path, tmp_path: Path) -> None:
     there = fresh(template, tmp_path / "ray")
     on_ray = {"engine__kind": "ray", "engine__address": cluster.address, "engine__lanes": 2}
@@ -233,7 +234,7 @@ def drivers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drivers]:
         yield found
 
 
-@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize("site", [pytest.param(s, marks=pytest.mark.slow if n else ()) for n, s in enumerate(SITES)])
 def test_killed_anywhere_a_row_is_let_in_once(
     site: str, drivers: Drivers, place: Path, data: Path, bundle: Path, tmp_path: Path
 ) -> None:

@@ -89,7 +89,9 @@ RAY = {
 }
 
 
-@pytest.mark.parametrize("how", ["one lane", "two lanes", pytest.param("two lanes with a small GPU", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "how", ["two lanes", *(pytest.param(how, marks=pytest.mark.slow) for how in ("one lane", "two lanes with a small GPU"))]
+)
 def test_ray(how: str, family: str, chosen: Path, dirty: Path, expected: Any, tmp_path: Path, cluster: Any) -> None:
     changes = {"engine__kind": "ray", "engine__address": cluster.address} | RAY[how]
     same(answer(tmp_path, dirty, chosen, family, **changes), expected)

@@ -128,7 +128,7 @@ socket.getaddrinfo = lambda *given, **more: threading.Event().wait()
 }
 
 
-@pytest.mark.parametrize("trouble", SABOTAGE)
+@pytest.mark.parametrize("trouble", ["loops", *(pytest.param(n, marks=pytest.mark.slow) for n in SABOTAGE if n != "loops")])
 def test_a_teller_in_trouble(
     trouble: str, data: Path, bundle: Path, undisturbed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = HERE.parent
 
 
 @dataclass(frozen=True)
