@@ -141,7 +141,8 @@ def main() -> None:
     found["lanes"] = [
         part("lanes", scratch=scratch, lanes=lanes, seconds=seconds, each=each) for lanes, seconds, each in size.lanes
     ]
-    found["real"] = real(folder / "spine", size.rows, size.rounds)  # last: what it imports would count as memory of the others
+    # last: what it imports would count as memory of the others
+    found["real"] = real(folder / "spine", size.rows, size.rounds)
     found["lines"] = told(found, size.rounds)
     if not given.quick:
         target = ROOT / "benchmarks/results" / f"scale-{datetime.now(UTC).date()}.json"
