@@ -22,7 +22,7 @@ Status = Literal["published", "published-with-warnings", "held", "paused", "fail
 
 
 def canonical(value: Any) -> bytes:
-    """JSON with sorted keys and no blanks: the form that digests are taken of. A record of ours counts as the dict of its fields."""
+    """JSON with sorted keys and no blanks: the form that digests are taken of. A record counts as the dict of its fields."""
     return _CANONICAL.encode(value).encode()
 
 
