@@ -5,7 +5,7 @@ READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-forest test test-slow orchestrators lint format bench-spine bench-driver bench-memory bench-start bench-checks bench-text bench-forest bench-telling bench-backfill bench-quick bench-peers drift-table golden-kernels kernel-table mutants gpu-check clean
+.PHONY: help demo demo-forest test test-slow orchestrators lint format bench-spine bench-driver bench-memory bench-start bench-checks bench-text bench-forest bench-telling bench-backfill bench-quick bench-peers bench-scale drift-table golden-kernels kernel-table mutants gpu-check clean
 
 help:
 	@echo 'make demo          3 million card transactions with real dirt: made, and scored by a model fitted on the spot'
@@ -20,6 +20,7 @@ help:
 	@echo 'make bench-backfill a backfill of a year of days beside one run over the same rows'
 	@echo 'make bench-quick   calls, operators, bytes and instructions of small pieces, beside the committed counts'
 	@echo 'make bench-peers   all of it beside Ray Data, Daft, PySpark and others, 50 minutes, into docs/performance.md; QUICK=1 tries it'
+	@echo 'make bench-scale   lanes, slices, plans and resumed runs of one driver, 12 minutes; QUICK=1 tries it: docs/scaling.md'
 	@echo 'make bench-driver  the cost of the driver for each slice'
 	@echo 'make bench-memory  the memory of a lane after 1 and after 20 million rows'
 	@echo 'make bench-start   the time from Ray being up to the first scored rows'
@@ -109,6 +110,9 @@ bench-quick: .venv/.bench
 # Goes on where it was interrupted, on the same day.
 bench-peers: .venv-peers/.ready
 	$(BIN)/python benchmarks/compare.py $(if $(QUICK),--quick)
+
+bench-scale: .venv/.bench
+	$(BIN)/python benchmarks/scale.py $(if $(QUICK),--quick) $(if $(SCRATCH),--scratch $(SCRATCH))
 
 bench-driver: .venv/.bench
 	$(BIN)/python benchmarks/driver_cost.py

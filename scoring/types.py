@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Literal
 
 Outcome = Literal["scored", "quarantined", "suppressed"]
@@ -21,8 +22,17 @@ Status = Literal["published", "published-with-warnings", "held", "paused", "fail
 
 
 def canonical(value: Any) -> bytes:
-    """JSON with sorted keys and no blanks: the form that digests are taken of."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    """JSON with sorted keys and no blanks: the form that digests are taken of. A record counts as the dict of its fields."""
+    return _CANONICAL.encode(value).encode()
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    if not is_dataclass(value):
+        raise TypeError(f"{type(value).__name__} is not JSON")
+    return vars(value)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_fields)
 
 
 def digest(value: Any) -> str:
@@ -88,9 +98,9 @@ class Slice:
     fault: str | None = None
     absent: str = ""
 
-    @property
+    @cached_property
     def id(self) -> str:
-        """Digest of what the rows are, never of position, rank or order of arrival (first 32 hex of SHA-256)."""
+        """Digest of what the rows are, never of position, rank or order of arrival (first 32 hex of SHA-256); made once."""
         return digest([self.partition, [f.identity for f in self.fragments], self.fault])[:32]
 
     @property
@@ -186,12 +196,15 @@ class Absence:
 
 @dataclass(frozen=True)
 class StagedFile:
-    """An immutable file in the workspace. `key` is relative to the workspace root."""
+    """An immutable file in the workspace. `key` is relative to the workspace root; `stamp` is the store's of a scored file that was
+    found, "" where nobody looked.
+    """
 
     key: str
     rows: int
     bytes: int
     sha256: str
+    stamp: str = ""
 
 
 @dataclass(frozen=True)
@@ -249,19 +262,19 @@ class Receipt:
             )
 
     def to_json(self) -> str:
-        return canonical(asdict(self)).decode()
+        return canonical(self).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Receipt:
-        """Raises: ValueError, TypeError or KeyError when the text is not a receipt."""
-        raw = json.loads(text)
+        """Fields that have a default may be left out. Raises: ValueError, TypeError or KeyError when the text is not a receipt."""
+        raw = json.loads(text if isinstance(text, str) else text.decode())  # json would guess the encoding, which takes as long
         raw["counts"] = Counts(**raw["counts"])
-        raw["bad_files"] = tuple(BadFile(**b) for b in raw["bad_files"])
-        raw["quarantine"] = tuple(StagedFile(**q) for q in raw["quarantine"])
-        raw["notes"] = tuple(raw["notes"])
+        raw["bad_files"] = tuple(BadFile(**b) for b in raw.get("bad_files", ()))
+        raw["quarantine"] = tuple(StagedFile(**q) for q in raw.get("quarantine", ()))
+        raw["notes"] = tuple(raw.get("notes", ()))
         raw["absent"] = {name: Absence(**a) for name, a in raw.get("absent", {}).items()}
-        raw["found"] = Findings.from_plain(raw["found"])
-        raw["scores"] = StagedFile(**raw["scores"]) if raw["scores"] else None
+        raw["found"] = Findings.from_plain(raw["found"]) if "found" in raw else Findings()
+        raw["scores"] = StagedFile(**raw["scores"]) if raw.get("scores") else None
         return cls(**raw)
 
 

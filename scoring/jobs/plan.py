@@ -12,8 +12,9 @@ from scoring.jobs.preparation import Prepared, prepare
 from scoring.jobs.workspace import if_there
 from scoring.respond.manual import clean
 from scoring.respond.report.words import amount, duration
-from scoring.settings import Job
+from scoring.settings import Job, Source
 from scoring.sources import slices
+from scoring.types import Partition
 
 SCORE_BYTES, CARRIED_BYTES = 24, 16  # of a row and of a carried value, before compression: more than most take
 _SHOWN = 40  # partitions; --json has all of them
@@ -74,12 +75,7 @@ class PlanRecord:
 def plan(job: Job) -> PlanRecord:
     """Raises: what `run` would raise before it begins; PlanError when the output would not fit on the disk."""
     prepared = prepare(job, if_there(job.workspace))
-    found = []
-    for partition in prepared.todo:
-        work = list(slices.plan(partition, job.source))
-        faults = tuple(f"{w.fragments[0].path}: {w.fault}" for w in work if w.fault)
-        rows = sum(w.rows for w in work if not w.fault)
-        found.append(PartitionPlan(partition.key, len(partition.files), len(work), rows, sum(w.bytes for w in work), faults))
+    found = [_planned(partition, job.source) for partition in prepared.todo]
     lanes = prepared.lanes
     estimate = _estimate(job, prepared, sum(p.rows for p in found))
     record = PlanRecord(
@@ -101,6 +97,19 @@ def plan(job: Job) -> PlanRecord:
     )
     _fits(job, record)
     return record
+
+
+def _planned(partition: Partition, source: Source) -> PartitionPlan:
+    """No slice is kept: a million of them would take more memory than all else."""
+    count = rows = size = 0
+    faults: list[str] = []
+    for work in slices.plan(partition, source):
+        count, size = count + 1, size + work.bytes
+        if work.fault:
+            faults.append(f"{work.fragments[0].path}: {work.fault}")
+        else:
+            rows += work.rows
+    return PartitionPlan(partition.key, len(partition.files), count, rows, size, tuple(faults))
 
 
 def _estimate(job: Job, prepared: Prepared, rows: int) -> Estimate | str:

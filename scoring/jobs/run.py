@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ from scoring.pool import LaneFactory, LanePool
 from scoring.pool.dispatcher import Dispatcher, Outcome
 from scoring.pool.drive import drive
 from scoring.settings import Job
+from scoring.sinks.done import DoneLog, Recalled
 from scoring.sinks.publish import published
 from scoring.sinks.searched import Searched
 from scoring.sinks.staged import find, finished
@@ -97,7 +99,11 @@ class Pass:
         self._publishing, self._account = publishing, publishing.account
         self._searched = Searched(store, self._run_id, prepared.suppressed.erased)
         self._searched.remove_others()
-        self._staged = finished(store, self._run_id)
+        staged = finished(store, self._run_id)
+        self._recalled = Recalled(store, self._run_id, staged, [p.key for p in prepared.todo])
+        self._staged = frozenset(staged)
+        self._known: deque[tuple[Slice, Receipt]] = deque()  # from the planner's thread to the driver's
+        self._receipts = DoneLog(store, self._run_id)
         self._resumed_rows = self._resumed_tokens = 0
         self._began, self._first_ready, self._worked = time.monotonic(), 0.0, 0.0
         self._loads = 0
@@ -115,6 +121,7 @@ class Pass:
         with EnergyMeter(partial(_counters, self._job, self._prepared)) as energy:
             outcome = drive(*given, on_ready=self._ready, on_turn=self._turn)
             status = self._status(outcome)
+            self._receipts.flush()
             self._publishing.close("paused" if status in ("paused", "published") else status)
             record = replace(self._record(status, outcome), energy=energy.stop())
         runs.finish(self._store, record)
@@ -136,7 +143,9 @@ class Pass:
         return Dispatcher(lanes.count, lanes.kind, engine.in_flight, engine.retry, engine.fallback, rng, names)
 
     def _slices(self) -> Iterator[Slice]:
-        """Planned in the planner's thread. Slices that are staged already are handed out too: a lane answers for them at once."""
+        """Planned in the planner's thread. Of slices that are staged already those are handed out, too, that the log does not know:
+        a lane answers for them at once.
+        """
         count = rows = 0
         for partition in self._prepared.todo:
             self._publishing.begin(partition)
@@ -146,10 +155,18 @@ class Pass:
                     _log.warning("file.fault", partition=partition.key, file=work.fragments[0].path, message=work.fault)
                 self._publishing.plan(work)
                 self._watcher.planned(work)
-                yield work
+                if not self._is_known(work):
+                    yield work
             self._publishing.planned(partition)
         with about(run_id=self._run_id):  # the planner has a thread of its own
             _log.info("run.planned", slices=count, rows=rows)
+
+    def _is_known(self, work: Slice) -> bool:
+        """Whether the log has a receipt, which then goes to the driver's thread."""
+        receipt = self._recalled.take(work)
+        if receipt is not None:
+            self._known.append((work, receipt))
+        return receipt is not None
 
     def _find(self, work: Slice) -> Receipt | None:
         return find(self._store, self._run_id, work.id)
@@ -159,15 +176,22 @@ class Pass:
         self._loads += 1
 
     def _turn(self) -> None:
+        for _ in range(len(self._known)):  # not what comes meanwhile: the user may want to stop
+            self._finished(*self._known[0], logged=True)
+            self._known.popleft()  # not before: while there is one, something is in hand
         if self._publishing.publish_due():
             self._worked = time.monotonic()
+        self._receipts.flush_due()
 
-    def _finished(self, work: Slice, receipt: Receipt) -> None:
+    def _finished(self, work: Slice, receipt: Receipt, logged: bool = False) -> None:
+        """`logged`: by a pass before this one."""
         if not self._searched.accepts(receipt):
             raise TemporaryError(f"Slice {work.id[:8]} was staged by a lane that did not know who was erased meanwhile. Run again.")
         if work.id in self._staged:
             self._resumed_rows += receipt.rows_in
             self._resumed_tokens += receipt.work.get("tokens", 0)
+        if not logged:
+            self._receipts.add(receipt)
         self._publishing.finished(receipt)
         self._worked = time.monotonic()
         self._watcher.finished(receipt)
@@ -195,6 +219,7 @@ class Pass:
         )
         fresh = self._account.counts.total - self._resumed_rows
         scoring_s = (self._worked or ended) - (self._first_ready or self._began)  # Ray's start and its end are no scoring
+        scoring_s = scoring_s if scoring_s > 0 else ended - self._began  # all that was done came before the first lane
         rates = {"rows_per_second": round(fresh / scoring_s, 1), "scoring_seconds": round(scoring_s, 3)}
         rates |= {"lanes": float(self._prepared.lanes.count), "model_loads": float(self._loads)}
         if record.work.get("tokens"):

@@ -30,6 +30,7 @@ _LINE_EVERY_S = 5.0
 _FILE_EVERY_S = 1.0
 _LAST_WORD_S = 5.0  # for the thread to write how it ended; a store that takes longer is left behind
 _WINDOW_S = 60.0
+_MARK_S = 0.1  # between the marks that the rate is told by, at least; the newest always counts
 
 
 class Meter:
@@ -55,6 +56,8 @@ class Meter:
         self.done_slices += 1
         self._work.update(receipt.work)
         self._busy_s += sum(receipt.seconds.values())
+        if len(self._marks) > 2 and now - self._marks[-2][0] < _MARK_S:
+            self._marks.pop()  # a run that goes on may hear of a million slices in a minute
         self._marks.append((now, self.counts.total, self._work["tokens"]))
         while len(self._marks) > 2 and now - self._marks[0][0] > _WINDOW_S:
             self._marks.popleft()

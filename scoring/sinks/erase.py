@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from scoring.sinks.done import forget_log
 from scoring.sinks.folder import public_folder
 from scoring.sinks.manifest import Manifest, PublicFile, published
 from scoring.sinks.publish import repair
@@ -48,6 +49,7 @@ class Eraser:
                 if not self._store.exists(file.staged):  # somebody tidied runs/: the public file is the only one
                     self._store.copy(file.path, file.staged)
         for run_id in self._store.folders("runs"):
+            forget_log(self._store, run_id)
             for key in [k for k in self._store.list(f"runs/{run_id}/staged") if k.endswith(".parquet")]:
                 self._slice(run_id, PurePosixPath(key).stem)
 

@@ -53,8 +53,7 @@ class LocalFolder:
     def build(self) -> None:
         self._built = self._store.spool("folder")
         self._built.mkdir()
-        for name, key in self._files.items():
-            self._store.link(key, self._built / name)
+        self._store.link_all(self._files, self._built)
         (self._built / SUCCESS).touch()
         sync(self._built)
 

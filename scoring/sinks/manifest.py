@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from scoring.errors import StoreError
@@ -70,7 +70,7 @@ class Manifest:
         return f"{_ROOT}/{self.key}/v{self.version:05d}.json"
 
     def to_json(self) -> bytes:
-        return canonical(asdict(self))
+        return canonical(self)
 
     @classmethod
     def from_json(cls, text: bytes) -> Manifest:

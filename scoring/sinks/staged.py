@@ -44,8 +44,9 @@ def find(store: Store, run_id: str, slice_id: str) -> Receipt | None:
         StoreError: the staged file is there but damaged.
     """
     key = key_of(run_id, slice_id)
-    size = store.size(key)
-    if size is None:
+    stamp = store.stamp(key)  # before anything else is looked at: of a file that is changed meanwhile it must be the old one
+    size = store.size(key) if stamp is not None else None
+    if stamp is None or size is None:
         return None
     try:
         receipt = _receipt(store.open_file(key), slice_id)
@@ -53,15 +54,16 @@ def find(store: Store, run_id: str, slice_id: str) -> Receipt | None:
         raise StoreError(f"{store.root}: {key} is damaged ({error}). Remove it and run again.") from None
     known = _recall(store, run_id, slice_id)
     if known is not None and known.scores is not None and known.scores.bytes == size and replace(known, scores=None) == receipt:
-        return known
-    counted = replace(receipt, scores=StagedFile(key, receipt.counts.scored, size, store.sha256(key)))
+        return replace(known, scores=replace(known.scores, stamp=stamp))
+    counted = replace(receipt, scores=StagedFile(key, receipt.counts.scored, size, store.sha256(key), stamp))
     remember(store, run_id, counted)
     return counted
 
 
-def finished(store: Store, run_id: str) -> set[str]:
-    """Ids of the slices that are done: one listing."""
-    return {Path(key).stem for key in store.list(f"runs/{run_id}/staged") if key.endswith(".parquet")}
+def finished(store: Store, run_id: str) -> dict[str, str]:
+    """Ids of the slices that are done, with the stamps of their staged files: one listing."""
+    found = store.stamps(f"runs/{run_id}/staged")
+    return {key.rsplit("/", 1)[1].removesuffix(".parquet"): stamp for key, stamp in found if key.endswith(".parquet")}
 
 
 def forget(store: Store, run_id: str, slice_id: str) -> int:
@@ -164,12 +166,13 @@ class StagedWriter:
         found = replace(found, keys=self._keep_keys(keys))
         receipt = Receipt(self._work.id, self._work.partition, self._attempt, quarantine=kept, found=found, **facts)
         path, key = self._close(receipt), key_of(self._run_id, self._work.id)
-        counted = replace(receipt, scores=StagedFile(key, receipt.counts.scored, path.stat().st_size, sha256_of(path)))
+        scores = StagedFile(key, receipt.counts.scored, path.stat().st_size, sha256_of(path))
         self._sites("stage.before_link")
         won = self._store.put(key, path)
         self._sites("stage.after_link")
         self.abort()
         if won:
+            counted = replace(receipt, scores=replace(scores, stamp=self._store.stamp(key) or ""))
             remember(self._store, self._run_id, counted)
             return counted
         return self._yield_to_winner((*kept, *((found.keys,) if found.keys else ())))

@@ -29,12 +29,12 @@ _DICTIONARY_BYTES = 256 * 1024  # a writer gives up a dictionary at 1 MiB: a lar
 
 def footer(file: File, settings: Source) -> Footer:
     """Raises: SourceError."""
-    with translated():
-        meta = pq.read_metadata(file.path)
+    with translated(), pq.ParquetFile(file.path) as parquet:  # `metadata.schema` would make a cycle, and footers wait for the GC
+        meta = parquet.metadata
         groups = tuple(meta.row_group(g).num_rows for g in range(meta.num_row_groups))
         if min(groups, default=0) < 0 or meta.num_rows not in (0, sum(groups)):  # some writers leave the total at 0
             raise SourceError(f"the footer contradicts itself: {meta.num_rows} rows in all, {sum(groups)} in row groups")
-        schema = meta.schema.to_arrow_schema()
+        schema = parquet.schema_arrow
         return Footer(describe(schema), groups, schema)
 
 

@@ -23,6 +23,7 @@ from scoring.types import File, Fragment, Partition, Slice
 
 _TEXT_ROW_BYTES = 100  # rows of a file without a footer are guessed by its size, to fill slices evenly
 _MOST_ROWS = 1 << 40  # of a file: a damaged footer must not make counts overflow
+_Shape = tuple[int, str, tuple[int, ...] | None]  # size in bytes, schema, rows of row groups
 _MOST_FRAGMENTS = 256  # of a slice: it must stay small to send, and the first must not wait for thousands of tiny files
 
 
@@ -121,7 +122,7 @@ class _Pending:
 def _joined(run: list[Fragment]) -> Fragment:
     """Adjacent row groups of one file as one fragment."""
     first, last = run[0], run[-1]
-    if first.groups is None or last.groups is None:
+    if first is last or first.groups is None or last.groups is None:
         return first
     rows = sum(f.rows or 0 for f in run)
     return Fragment(first.path, first.version, (first.groups[0], last.groups[1]), first.first_row, rows, sum(f.bytes for f in run))
@@ -130,24 +131,25 @@ def _joined(run: list[Fragment]) -> Fragment:
 class _Copies:
     """Files of one partition with the same bytes: equal size and footer first, then SHA-256 of the whole of both.
 
-    Files without rows may look alike: empty part files are an ordinary thing.
+    Files without rows may look alike: empty part files are an ordinary thing. A file is hashed once at most.
     """
 
     def __init__(self) -> None:
-        self._alike: dict[tuple[int, Footer], list[tuple[str, str | None]]] = {}
+        self._first: dict[_Shape, str] = {}  # paths; not hashed before another looks alike
+        self._hashed: dict[_Shape, dict[str, str]] = {}  # digest -> path
 
     def original(self, file: File, footer: Footer) -> str | None:
         """The earlier file that this one repeats."""
         if footer.rows == 0:
             return None
-        alike = self._alike.setdefault((file.size, footer), [])
-        own = _sha256(file.path) if alike else None
-        for n, (path, known) in enumerate(alike):
-            alike[n] = (path, known or _sha256(path))
-            if alike[n][1] == own:
-                return path
-        alike.append((file.path, own))
-        return None
+        shape = (file.size, footer.schema, footer.groups)
+        first = self._first.setdefault(shape, file.path)
+        if first is file.path:
+            return None
+        if shape not in self._hashed:
+            self._hashed[shape] = {_sha256(first): first}
+        found = self._hashed[shape].setdefault(_sha256(file.path), file.path)
+        return None if found is file.path else found
 
 
 def _sha256(path: str) -> str:

@@ -49,6 +49,10 @@ class Store(Protocol):
         """Keys below a folder, sorted; names with a leading "." are left out, and so is all below them."""
         ...
 
+    def stamps(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """The keys that `list` gives, each with its `stamp`, by one listing and not by a call for each."""
+        ...
+
     def folders(self, prefix: str) -> tuple[str, ...]:
         """Names of the folders directly below a folder, sorted."""
         ...

@@ -81,10 +81,17 @@ class LocalStore:
             found = self.path(key).stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"
+        return _stamp(found)
 
     def list(self, prefix: str) -> Iterator[str]:
-        yield from sorted(self._below(self.path(prefix), checked(prefix)))
+        yield from sorted(key for key, _ in self._below(self.path(prefix), checked(prefix)))
+
+    def stamps(self, prefix: str) -> Iterator[tuple[str, str]]:
+        found: list[tuple[str, str]] = []
+        for key, entry in self._below(self.path(prefix), checked(prefix)):
+            with suppress(FileNotFoundError):  # removed since it was listed
+                found.append((key, _stamp(entry.stat(follow_symlinks=False))))
+        yield from sorted(found)
 
     def folders(self, prefix: str) -> tuple[str, ...]:
         try:
@@ -116,10 +123,24 @@ class LocalStore:
 
     def link(self, key: str, target: Path) -> None:
         """Name the object a second time at a path of this workspace."""
-        try:
-            self.duplicate(self.path(key), target)
-        except FileNotFoundError:
-            raise StoreError(f"{self.root}: {key} is gone; it cannot be published as {target.name}.") from None
+        self.link_all({target.name: key}, target.parent)
+
+    def link_all(self, files: Mapping[str, str], folder: Path) -> None:
+        """`files` are new names in a folder of this workspace and the keys behind them. Where a key lies is looked at once for each
+        folder: for each file that would take longer than all the rest of publishing.
+        """
+        there: dict[str, str] = {}
+        for name, key in files.items():
+            parent, _, last = key.rpartition("/")
+            if parent not in there:
+                there[parent] = str(self.path(parent)) if parent else self.root
+            source: str | Path = f"{there[parent]}/{last}"
+            if last in ("", ".", "..") or os.path.islink(source):
+                source = self.path(key)
+            try:
+                self.duplicate(source, f"{folder}/{name}")
+            except FileNotFoundError:
+                raise StoreError(f"{self.root}: {key} is gone; it cannot be published as {name}.") from None
 
     def duplicate(self, source: str | Path, target: str | Path) -> None:
         """A second name, no bytes copied; a copy only where hard links do not exist. Nothing happens if the name is taken."""
@@ -204,17 +225,23 @@ class LocalStore:
             raise
         return own
 
-    def _below(self, folder: Path, key: str) -> Iterator[str]:
+    def _below(self, folder: Path, key: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        """Entries are not kept: a million of them would take half a gigabyte."""
         try:
             with os.scandir(folder) as entries:
-                found = [e for e in entries if not e.name.startswith(".")]
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        yield from self._below(Path(entry.path), f"{key}/{entry.name}")
+                    elif entry.is_file(follow_symlinks=False):
+                        yield f"{key}/{entry.name}", entry
         except (FileNotFoundError, NotADirectoryError):
             return
-        for entry in found:
-            if entry.is_dir(follow_symlinks=False):
-                yield from self._below(Path(entry.path), f"{key}/{entry.name}")
-            elif entry.is_file(follow_symlinks=False):
-                yield f"{key}/{entry.name}"
+
+
+def _stamp(found: os.stat_result) -> str:
+    return f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"
 
 
 def _age_s(path: Path) -> float:

@@ -77,12 +77,15 @@ class ObjectStore:
             found = self._again(key, lambda: obstore.head(self._inner, checked(key)))
         except MissingError:
             return None
-        return f"{found['e_tag']}-{found['last_modified'].isoformat()}-{found['size']}"
+        return _stamp(found)
 
     def list(self, prefix: str) -> Iterator[str]:
+        yield from (key for key, _ in self.stamps(prefix))
+
+    def stamps(self, prefix: str) -> Iterator[tuple[str, str]]:
         folder = checked(prefix)
-        found = self._again(folder, lambda: [m["path"] for page in obstore.list(self._inner, folder) for m in page])
-        yield from sorted(path for path in found if path.startswith(folder + "/") and not hidden(path[len(folder) + 1 :]))
+        found = self._again(folder, lambda: [(m["path"], _stamp(m)) for page in obstore.list(self._inner, folder) for m in page])
+        yield from sorted(one for one in found if one[0].startswith(folder + "/") and not hidden(one[0][len(folder) + 1 :]))
 
     def folders(self, prefix: str) -> tuple[str, ...]:
         found = self._again(prefix, lambda: obstore.list_with_delimiter(self._inner, checked(prefix))["common_prefixes"])
@@ -184,6 +187,10 @@ def _client() -> Any:
     """Plain http only where the environment says so (AWS_ALLOW_HTTP, for a server on a trusted network)."""
     plain = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")
     return {"timeout": "600s", "connect_timeout": "10s", "allow_http": plain}
+
+
+def _stamp(meta: Mapping[str, Any]) -> str:
+    return f"{meta['e_tag']}-{meta['last_modified'].isoformat()}-{meta['size']}"
 
 
 def _line(error: BaseException) -> str:

@@ -90,9 +90,12 @@ def assert_gone(place, workspace, *persons):
 
 
 def test_gone_everywhere_and_proven(place, workspace):
+    logged = lambda: [key for key in open_store(str(workspace)).list("runs") if "/done/" in key]  # noqa: E731
+    assert logged()
     done = erase(str(workspace), mail(ANNA), "asked by letter")
     assert done.proven
     assert done.fresh > len(theirs(place, ANNA)), "older versions hold the person too"
+    assert not logged(), "receipts from before say what must not be said any more"
     assert_gone(place, workspace, ANNA)
     store = open_store(str(workspace))
     lost = sum(m.counts["suppressed"] for m in published(store))

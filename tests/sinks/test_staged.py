@@ -112,8 +112,9 @@ def test_the_receipt_is_in_the_footer_and_found_again(store):
     assert find(store, "r-1", WORK.id) == made
     store.replace(f"runs/r-1/receipts/{WORK.id}.json", b"{ torn")
     assert find(store, "r-1", WORK.id) == made
-    assert made.scores == StagedFile(key_of("r-1", WORK.id), 1, store.size(made.scores.key), store.sha256(made.scores.key))
-    assert finished(store, "r-1") == {WORK.id}
+    key = key_of("r-1", WORK.id)
+    assert made.scores == StagedFile(key, 1, store.size(key), store.sha256(key), store.stamp(key))
+    assert finished(store, "r-1") == {WORK.id: store.stamp(key)}
     assert os.listdir(store.path("runs/.spool")) == []
 
 

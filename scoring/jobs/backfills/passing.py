@@ -100,15 +100,15 @@ class IntervalPass(Pass):
         self._dispatch = super()._dispatcher()
         return self._dispatch
 
-    def _finished(self, work: Slice, receipt: Receipt) -> None:
+    def _finished(self, work: Slice, receipt: Receipt, logged: bool = False) -> None:
         """What was complete is published when a slice counts as done."""
         try:
-            super()._finished(work, receipt)
+            super()._finished(work, receipt, logged)
         except BaseException:
             self._over = True
             raise
         with self._moved:
-            self._done += 1
+            self._done += not logged
             self._moved.notify_all()
 
     def _turn(self) -> None:
@@ -141,8 +141,9 @@ class IntervalPass(Pass):
                     break
                 self._publishing.plan(work)
                 self._watcher.planned(work)
-                self._yielded += 1
-                yield work
+                if not self._is_known(work):
+                    self._yielded += 1
+                    yield work
             else:
                 self._publishing.planned(partition)
 
@@ -181,7 +182,7 @@ class IntervalPass(Pass):
         room = _ROOM * self._prepared.lanes.count * self._job.engine.in_flight
         while not (self._over or self.again or self._asked_to_stop()):
             if self._seat.wanted:
-                if self._in_hand() == 0 and not self._publishing.due and not self._let_in(partition):
+                if self._in_hand() == 0 and not self._known and not self._publishing.due and not self._let_in(partition):
                     return False
             elif self._in_hand() < room:
                 return True
