@@ -76,9 +76,10 @@ demo-forest: $(READY)
 	$(BIN)/scoring baseline .demo/forest/december.parquet bundle=.demo/forest/bundle
 	$(BIN)/scoring run job=demo-forest
 
-# Two processes; files are not torn apart, so that what a module's tests share is made once.
+# Three processes, for tests wait, too; files are not torn apart, so that what a module's tests share is made once, and keep their
+# order: by number of tests the longest would come last.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

@@ -32,9 +32,10 @@ class Done:
 
 
 class Commands:
-    def __init__(self, folder: Path, environment: dict[str, str], families: Path) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str], families: Path, modules: Path = HERE) -> None:
+        """`modules` is a folder of modules that commands may name."""
         self._folder, self.environment = folder, dict(environment)
-        known = os.environ | {"PYTHONPATH": f"{ROOT}:{HERE}:{families}"}
+        known = os.environ | {"PYTHONPATH": f"{ROOT}:{modules}:{families}"}
         command = [sys.executable, str(HERE / "commands.py"), str(families)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=known)
 

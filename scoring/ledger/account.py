@@ -35,7 +35,8 @@ class Account:
         _add(self.seconds, receipt.seconds)
         self.devices[receipt.device] += receipt.counts.scored
         self.bad_files.extend(receipt.bad_files)
-        self.notes.update(receipt.notes)
+        for note in receipt.notes:
+            self.notes[note] += 1
         _add(self.work, receipt.work)
         for name, missed in receipt.absent.items():
             self.absent[name] = self.absent[name] + missed if name in self.absent else missed

@@ -176,7 +176,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     csv(place / "in/a/day=3/1.csv", headless(), header=False)
     csv(place / "in/a/day=4/part.csv", rows(4, 0), more=f'9,"{LINE} never closed,1\n2,3\n')
     with ExitStack() as stack:
-        run = stack.enter_context(Commands(scratch, SECRETS, FAMILIES))
+        run = stack.enter_context(Commands(scratch, SECRETS, FAMILIES, Path(__file__).parent))
         made = World(place, run, stack.enter_context(receiver()), stack.enter_context(receiver(500)))
         yield made
 
