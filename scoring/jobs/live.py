@@ -1,8 +1,8 @@
 """While a run goes on: the process that tells of it, for whoever listens now. Cannot fail a run, nor make it wait.
 
 The run hands it nothing: it reads what stands in the workspace. It is started from a thread of its own, and only for a run that
-lasts, for the libraries take a second of a core, and it has a smaller right to the cores than the lanes; what is over sooner is
-told at its end alone. When its stdin ends without a word, the run has died.
+lasts, for the libraries take a second of a core, and it has the least right to the cores; what is over sooner is told at its end
+alone. When its stdin ends without a word, the run has died.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from scoring.settings import Job
 from scoring.stores import Store
 from scoring.types import RunRecord, Slice
 
-_NICE = 15  # the run comes first: where it takes all cores, START is half a minute late
+_NICE = 19  # the run comes first: where it takes all cores, START is a minute late
 _CHILD = f"import os, sys; os.nice({_NICE}); sys.path[:] = sys.argv[1:]; from scoring.respond.live import main; main()"
 _SOON_S = 2.0
 _GRACE_S = 1.0  # for what is being sent when the run ends: after it the same message is sent by whoever tells of the end
@@ -78,7 +78,7 @@ class Live:
         quiet: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         with suppress(OSError), self._lock:
             if not self._over:
-                # A group, no session: Linux gives every session its share of the cores, however nice it is (autogroups).
+                # A group, no session: Linux gives every session its share of the cores, whatever is in it (autogroups).
                 command = [sys.executable, "-I", "-c", _CHILD, *sys.path]
                 self._process = subprocess.Popen(command, text=True, process_group=0, **quiet)
                 _say(self._process, json.dumps(given))

@@ -144,7 +144,7 @@ def frames(draw: st.DrawFn) -> dict[str, pa.Array[Any]]:
     return {n: pa.array(draw(st.lists(v, min_size=count, max_size=count)), types[n].type) for n, v in nullable.items()}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(frames(), st.lists(texts(), min_size=1, max_size=3))
 def test_verdicts_are_those_of_polars_on_the_whole_frame_and_null_passes(values: dict[str, Any], given_texts: list[str]) -> None:
     rules = rows.compile_rows({f"r{n}": RowRule(t) for n, t in enumerate(given_texts)}, {n: v.type for n, v in values.items()})

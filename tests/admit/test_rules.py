@@ -197,7 +197,7 @@ def expected(batch: pa.RecordBatch, columns: dict[str, Column], coerce: bool) ->
     return out
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(tables(), st.booleans(), st.data())
 def test_verdicts_equal_the_slow_reference_however_rows_are_split(
     table: tuple[pa.RecordBatch, dict[str, Column]], coerce: bool, data: st.DataObject

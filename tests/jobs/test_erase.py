@@ -158,7 +158,7 @@ class Struck(BaseException):
     pass
 
 
-@pytest.mark.parametrize("nth", [0, 1, 3])
+@pytest.mark.parametrize("nth", [0, 1, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("site", SITES)
 def test_dead_anywhere_and_said_again(place, workspace, tmp_path, site, nth):
     table = tmp_path / "registered.parquet"

@@ -154,7 +154,7 @@ def test_wrong_arguments_are_named():
         kernel.op(**{**good, "kinds": [99]})
 
 
-@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("place", [1, *(pytest.param(place, marks=pytest.mark.slow) for place in (0, 2))])
 def test_rows_are_columns_turned_round_wherever_they_stand(place):
     """More columns than a tile has, in any order, of one type and of two, with more rows than a program takes."""
     random = torch.Generator().manual_seed(2)

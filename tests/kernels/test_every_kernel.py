@@ -31,6 +31,7 @@ def test_reference_agrees_with_itself_in_float64(name, case):
     walk.proven(stand_in, case.arguments(DEVICE))
 
 
+@pytest.mark.skipif(DEVICE == "cpu", reason="the interpreter runs one program after the other: only a GPU could differ")
 @each_case
 def test_bits_do_not_depend_on_the_run(name, case):
     module, arguments = walk.kernel(name), case.arguments(DEVICE)

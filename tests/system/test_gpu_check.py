@@ -158,6 +158,7 @@ def test_the_tuned_table_is_one_that_kernels_read(rehearsal, found):
     assert all(isinstance(place, int) for keys in table.values() for place in keys.values())
 
 
+@pytest.mark.slow
 def test_kernels_that_die_or_lie_cost_only_themselves(tmp_path):
     """A tree with three copies of one kernel: one ends its process, one is right, one is wrong."""
     for part in ("benchmarks", "tests/kernels", "kernels/frame"):

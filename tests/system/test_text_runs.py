@@ -70,7 +70,7 @@ def undisturbed(data: Path, bundle: Path, tmp_path_factory: pytest.TempPathFacto
     return Published.of(workspace)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_in_the_middle(seed: int, data: Path, bundle: Path, undisturbed: Published, tmp_path: Path) -> None:
     rng = Random(seed)
     with Drivers(tmp_path / "log") as drivers:
