@@ -193,7 +193,7 @@ def test_zombies(seed: int, cluster: Any, data: Path, bundle: Path, undisturbed:
     rng = Random(seed)
     node = cluster.add_node(num_cpus=2, object_store_memory=80 << 20)
     try:
-        running = Running(on_ray(tmp_path, data, bundle, cluster.address, engine__window_rows=50))  # it writes often
+        running = Running(on_ray(tmp_path, data, bundle, cluster.address, engine__window_rows=4))  # it writes often
         some = rng.randrange(0, SLICES // 4)  # early: enough must be left to be caught writing
         until(lambda: (staged(tmp_path) >= some and lanes(node)) or running.ended, "a lane on the second node")
         assert until(lambda: running.ended or (frozen(node) and "frozen"), "a lane frozen while it writes") == "frozen"
