@@ -25,6 +25,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from peers import machine
+
 ROOT = Path(__file__).parents[1]
 PARTS = Path(__file__).parent / "scaling"
 GOAL, PLAN_S, PLAN_MB, RESUME_S, DRIVER_MS = 0.95, 60.0, 1_000.0, 60.0, 1.0
@@ -117,9 +119,8 @@ def _load() -> str:
 
 
 def _machine() -> Facts:
-    named = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
     commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return {"cpu": named[0] if named else "", "cores": os.cpu_count(), "python": platform.python_version()} | {
+    return {"cpu": machine.cpu(), "cores": os.cpu_count(), "python": platform.python_version()} | {
         "commit": commit.stdout.strip(),
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
     }

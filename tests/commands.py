@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
+
+from forker import Forker
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -31,23 +31,12 @@ class Done:
         return self.out + self.err
 
 
-class Commands:
+class Commands(Forker):
     def __init__(self, folder: Path, environment: dict[str, str], families: Path, modules: Path = HERE) -> None:
         """`modules` is a folder of modules that commands may name."""
         self._folder, self.environment = folder, dict(environment)
-        known = os.environ | {"PYTHONPATH": f"{ROOT}:{modules}:{families}"}
         command = [sys.executable, str(HERE / "commands.py"), str(families)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=known)
-
-    def __enter__(self) -> Commands:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(30)
-        self._process.stdout.close()
+        super().__init__(command, os.environ | {"PYTHONPATH": f"{ROOT}:{modules}:{families}"})
 
     def __call__(self, *words: str, given: str = "") -> Done:
         assert self._process.stdin is not None

@@ -22,7 +22,7 @@ print(json.dumps({name: known.version(name) for name in sys.argv[1:] if list(kno
 
 def facts(ours: Path, foreign: Path, root: Path) -> dict[str, Any]:
     """Raises: OSError, subprocess.CalledProcessError: a Python or git is not there."""
-    host = {"cpu": _cpu(), "cores": len(os.sched_getaffinity(0)), "memory_gb": round(_memory_kb() / 1e6, 1)}
+    host = {"cpu": cpu(), "cores": len(os.sched_getaffinity(0)), "memory_gb": round(_memory_kb() / 1e6, 1)}
     host |= {"platform": platform.platform(), "python": platform.python_version(), "java": _java()}
     changed = bool(_git(root, "status", "--porcelain", "--untracked-files=no", "--", "scoring", "kernels", "conf"))
     made = {"harness": harness(root), "commit": _git(root, "rev-parse", "--short", "HEAD"), "changed": changed}
@@ -50,7 +50,7 @@ def _versions(python: Path) -> dict[str, str]:
     return found
 
 
-def _cpu() -> str:
+def cpu() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     flags = next((line for line in lines if line.startswith("flags")), "")

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
-import os
 import resource
 import shutil
 import tempfile
@@ -48,8 +47,7 @@ class Simulated:
     def __init__(self, root: str, run_id: str) -> None:
         self.now, self.busy_s, self.staging_s = 0.0, 0.0, 0.0
         self._store, self._digest = LocalStore(root), sha256(TEXT).hexdigest()
-        self._folder = Path(root, "runs", run_id, "staged")
-        self._folder.mkdir(parents=True)
+        self._store.path(f"runs/{run_id}/staged").mkdir(parents=True)
         self._free: dict[int, float] = {}
         self._events: list[tuple[float, int, int, Slice | None, str]] = []
         self._n = 0
@@ -91,11 +89,9 @@ class Simulated:
 
     def _stage(self, work: Slice, attempt: str) -> Receipt:
         began = time.thread_time()
-        with open(self._folder / f"{work.id}.parquet", "wb", buffering=0) as file:
-            file.write(TEXT)
-            found = os.fstat(file.fileno())
-        stamp = f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"
-        scores = StagedFile(key_of(RUN, work.id), ROWS, len(TEXT), self._digest, stamp)
+        key = key_of(RUN, work.id)
+        self._store.path(key).write_bytes(TEXT)
+        scores = StagedFile(key, ROWS, len(TEXT), self._digest, self._store.stamp(key) or "")
         facts = {"seconds": STAGES, "routes": {"gpu": ROWS}, "device": "NVIDIA H100", "scores": scores}
         receipt = Receipt(work.id, work.partition, attempt, ROWS, Counts(ROWS), **facts)  # type: ignore[arg-type]
         self.staging_s += time.thread_time() - began

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import shutil
 import subprocess
@@ -69,18 +68,15 @@ def stage_all(job: Job, run_id: str) -> int:
     """Returns how many slices were made to look done."""
     store, made = LocalStore(job.workspace), 0
     text, pattern = _staged(store)
-    folder, log = Path(job.workspace, "runs", run_id, "staged"), DoneLog(store, run_id)
-    folder.mkdir(parents=True, exist_ok=True)
+    log = DoneLog(store, run_id)
+    store.path(f"runs/{run_id}/staged").mkdir(parents=True, exist_ok=True)
     for partition in discover.partitions(job.source, parquet.SUFFIXES):
         work = list(slices.plan(partition, job.source))
         for one in work[:-1]:
-            path = f"{folder}/{one.id}.parquet"
-            with open(path, "wb", buffering=0) as file:
-                file.write(text)
-                found = os.fstat(file.fileno())
-            stamp = f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"
+            key = key_of(run_id, one.id)
+            store.path(key).write_bytes(text)
             assert pattern.scores is not None
-            scores = replace(pattern.scores, key=key_of(run_id, one.id), stamp=stamp)
+            scores = replace(pattern.scores, key=key, stamp=store.stamp(key) or "")
             log.add(replace(pattern, slice_id=one.id, partition=one.partition, scores=scores))
             made += 1
             if made % MOST == 0:

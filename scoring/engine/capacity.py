@@ -36,6 +36,11 @@ class LanePlan:
     reasons: tuple[str, ...]
 
 
+def on_cuda(kind: LaneKind, hardware: Hardware) -> bool:
+    """Whether lanes of this kind compute on a GPU: a simulated one computes on the CPU."""
+    return kind == "gpu" and hardware.device != "simulated"
+
+
 def measure() -> Machine:
     """This machine, now."""
     gpus = tuple(torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())) if torch.cuda.is_available() else ()
@@ -49,7 +54,7 @@ def plan(machine: Machine, hardware: Hardware, engine: Engine) -> LanePlan:
         PlanError: it cannot work here; the message shows the sum and the settings to change.
     """
     kind, why = _kind(machine, hardware, engine)
-    gpus = hardware.gpus_per_lane if kind == "gpu" and hardware.device != "simulated" else 0.0
+    gpus = hardware.gpus_per_lane if on_cuda(kind, hardware) else 0.0
     if engine.kind == "inline":
         reasons = (why, "engine=inline: one lane in this process, with all cores")
         return LanePlan(1, kind, machine.cores, gpus, hardware.memory_per_lane_gb, reasons)

@@ -23,6 +23,7 @@ from scoring.admit.rules import compile_rules
 from scoring.admit.treatments import tagged
 from scoring.engine import recall
 from scoring.engine.attempt import Attempt
+from scoring.engine.capacity import on_cuda
 from scoring.engine.device import Device, open_device
 from scoring.engine.environment import computing
 from scoring.engine.faults import Faults
@@ -35,6 +36,7 @@ from scoring.log import Log, about
 from scoring.models.load import load_asked
 from scoring.models.precision import slow_here
 from scoring.parts import part
+from scoring.pool import LaneKind
 from scoring.settings import Column, Job
 from scoring.sinks.staged import StagedWriter, find
 from scoring.stores import open_store
@@ -61,7 +63,7 @@ class LaneSpec:
     people: str = ""  # digest of the list of erased people, for receipts
 
 
-def build(spec: LaneSpec, kind: str) -> EngineLane:
+def build(spec: LaneSpec, kind: LaneKind) -> EngineLane:
     """The lane factory that pools call in the process where the lane will live. `kind` is "gpu" or "cpu"."""
     _keep_memory()
     torch.set_num_threads(spec.cpus)
@@ -70,7 +72,7 @@ def build(spec: LaneSpec, kind: str) -> EngineLane:
 
 
 class EngineLane:
-    def __init__(self, spec: LaneSpec, kind: str) -> None:
+    def __init__(self, spec: LaneSpec, kind: LaneKind) -> None:
         job = self._job = spec.job
         self._run_id, self._people = spec.run_id, spec.people
         self._store = open_store(job.workspace)
@@ -79,8 +81,7 @@ class EngineLane:
         privacy = Privacy(job.contract, job.source.carry, pinned(self._store, spec.suppressed))
         if job.engine.fallback.kernel == "reference":
             ops.only_reference("engine.fallback.kernel=reference")
-        on_cuda = kind == "gpu" and job.hardware.device != "simulated"
-        self._model = load_asked(job.model, "cuda" if on_cuda else "cpu")
+        self._model = load_asked(job.model, "cuda" if on_cuda(kind, job.hardware) else "cpu")
         declared = {**self._model.inputs, **job.contract.columns}
         rules = compile_rules(declared, job.contract.coerce, job.contract.rules)
         counted = (spec.baseline, declared, tuple(columns.scalars(self._model.outputs)), job.watch, tagged(job.contract))

@@ -17,6 +17,7 @@ from scoring import columns, ops
 from scoring.admit.privacy import Privacy
 from scoring.admit.rules import Positions, compile_rules
 from scoring.engine import recall
+from scoring.engine.capacity import on_cuda
 from scoring.engine.device import Device, open_device
 from scoring.engine.faults import Faults
 from scoring.engine.flow import Flow, Item
@@ -53,8 +54,7 @@ class Rescorer:
         torch.set_num_threads(cpus)
         if job.engine.fallback.kernel == "reference":
             ops.only_reference("engine.fallback.kernel=reference")
-        on_cuda = kind == "gpu" and job.hardware.device != "simulated"
-        self.model: Model = load_asked(job.model, "cuda" if on_cuda else "cpu")
+        self.model: Model = load_asked(job.model, "cuda" if on_cuda(kind, job.hardware) else "cpu")
         if kind == "cpu" and self.model.reentrant:  # as a lane shares its cores among slices
             torch.set_num_threads(max(1, cpus // job.engine.in_flight))
         rules = compile_rules({**self.model.inputs, **job.contract.columns}, job.contract.coerce, job.contract.rules)

@@ -170,8 +170,7 @@ def identify(job: Job, store: Store | None) -> tuple[Identity, capacity.LanePlan
 
 def _lanes(job: Job) -> capacity.LanePlan:
     lanes = capacity.plan(capacity.measure(), job.hardware, job.engine)
-    on_cuda = lanes.kind == "gpu" and job.hardware.device != "simulated"
-    why = () if on_cuda else slow_here(job.model.precision)
+    why = () if capacity.on_cuda(lanes.kind, job.hardware) else slow_here(job.model.precision)
     return replace(lanes, reasons=(*lanes.reasons, *why))
 
 

@@ -119,10 +119,6 @@ class LocalStore:
     def copy(self, key: str, to: str) -> None:
         target = self.path(to)
         self.folder(target.parent)
-        self.link(key, target)
-
-    def link(self, key: str, target: Path) -> None:
-        """Name the object a second time at a path of this workspace."""
         self.link_all({target.name: key}, target.parent)
 
     def link_all(self, files: Mapping[str, str], folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 import urllib.request
@@ -34,6 +35,12 @@ def serving(commands: Mapping[str, list[str]], environment: Mapping[str, str], f
             for process in started:
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(20)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def asked(url: str, data: Any = None, token: str = "", method: str | None = None) -> Any:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 import nights
 import pytest
 from nights import HERE, ROOT, Place, answer
-from serving import asked, once, serving
+from serving import asked, free_port, once, serving
 
 AIRFLOW = ROOT / ".venv-airflow/bin/airflow"
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
@@ -65,9 +64,7 @@ def airflow(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     assert quick != shipped
     (home / "dags").mkdir()
     (home / "dags/churn_nightly.py").write_text(quick)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     known = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON", "COV_"))}
     environment = known | {
         "AIRFLOW_HOME": str(home),

@@ -6,7 +6,6 @@ Needs .venv-dagster (`make .venv-dagster/.ready`).
 from __future__ import annotations
 
 import os
-import socket
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 import nights
 import pytest
 from nights import ROOT, Place, answer
-from serving import asked, once, serving
+from serving import asked, free_port, once, serving
 
 BIN = ROOT / ".venv-dagster/bin"
 DAYS = [f"2026-01-{n:02d}" for n in range(1, 9)]
@@ -93,9 +92,7 @@ def dagster(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     assert quick != shipped
     (home / "definitions.py").write_text(quick)
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\nconcurrency: {runs: {max_concurrent_runs: 2}}\n")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     known = {name: value for name, value in os.environ.items() if not name.startswith(("DAGSTER", "PYTHON", "COV_"))}
     environment = known | {
         "DAGSTER_HOME": str(home),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -13,10 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import psutil
+from forker import Forker
 from workload import HERE, ROOT, RUN, Quiet, assert_sound, manifests, quarantine, score_bytes
 
 from scoring.jobs.run import run
@@ -102,32 +101,14 @@ def _mark(path: Path) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-class Drivers:
+class Drivers(Forker):
     """The process that forks drivers; one runs at a time."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
-        environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{HERE}"}
         with open(log, "w") as out:
-            self._process = subprocess.Popen(
-                [sys.executable, str(HERE / "driver.py")],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=out,
-                text=True,
-                env=environment,
-            )
+            super().__init__([sys.executable, str(HERE / "driver.py")], os.environ | {"PYTHONPATH": f"{ROOT}:{HERE}"}, out)
         self._codes: list[int] = []
-
-    def __enter__(self) -> Drivers:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(30)
-        self._process.stdout.close()
 
     def run(self, given: dict[str, Any], kill: Callable[[int, Callable[[], bool]], None] = lambda pid, ended: None) -> int:
         """Run a job; `kill` is handed its pid and whether it has ended. Returns the exit status, -9 if killed."""

@@ -18,6 +18,7 @@ from random import Random
 from typing import Any
 
 from scoring import ops
+from scoring.engine.capacity import on_cuda
 from scoring.errors import ScoringError, TemporaryError, bug
 from scoring.jobs.benching.phases import Phase, Phases
 from scoring.jobs.benching.trial import Task, Trial
@@ -118,8 +119,7 @@ def _deviation(task: Task) -> float:
     job = task.job
     if job.engine.fallback.kernel == "reference" and not ops.why_reference():
         ops.only_reference("engine.fallback.kernel=reference")
-    on_cuda = task.prepared.lanes.kind == "gpu" and job.hardware.device != "simulated"
-    model = load_asked(job.model, "cuda" if on_cuda else "cpu")
+    model = load_asked(job.model, "cuda" if on_cuda(task.prepared.lanes.kind, job.hardware) else "cpu")
     return deviation(model, read(job.model.bundle).golden(model.outputs)).most
 
 
