@@ -108,8 +108,10 @@ def test_rounds_take_turns(benched):
 
 def test_the_choice_is_one_of_them_and_few_rounds_are_said_to_be_few(benched):
     record, _ = benched
-    assert record["choice"]["name"] in {r["name"] for r in record["results"] if r["measured"]}
-    assert "cheapest within tolerance" in record["choice"]["why"]
+    choice = record["choice"]
+    assert choice["name"] in {r["name"] for r in record["results"] if r["measured"]}
+    said = "None within tolerance is cheaper beyond the spread" if choice["alike"] else "The cheapest within tolerance"
+    assert choice["why"].startswith(said)  # which of them depends on this machine
     assert set(record["pareto"]) <= {r["name"] for r in record["results"]}
     assert any("fewer than 5 rounds" in note for note in record["notes"])
 
