@@ -11,9 +11,9 @@ from typing import Any
 from scoring.respond.report.facts import Found, Histogram, ScoreColumn, WatchedColumn
 from scoring.watch import causes
 from scoring.watch.baseline import Baseline
-from scoring.watch.drift import WHOLE, Finding
+from scoring.watch.drift import Finding
 from scoring.watch.plan import Output, Watched
-from scoring.watch.summary import MIXED, Summary
+from scoring.watch.summary import MIXED, WHOLE, Summary
 
 _FAMILIES = ("drift", "score_drift", "null_rate")
 _GRAVITY = ("fail", "warn", "pass", "skip")

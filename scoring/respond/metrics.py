@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from scoring.respond.outbox import Message
 from scoring.respond.story import Story
-from scoring.watch.drift import WHOLE
+from scoring.watch.summary import WHOLE
 
 TEXTFILE, PUSHGATEWAY = "textfile", "pushgateway"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

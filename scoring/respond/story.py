@@ -11,8 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from scoring.errors import StoreError
 from scoring.respond.outbox import Outbox
 from scoring.sinks.manifest import Manifest, read
@@ -118,6 +116,8 @@ def _judged(store: Store, run_id: str, key: str, input_digest: str | None) -> Pl
 
 def _schema(store: Store, partitions: tuple[Told, ...]) -> tuple[tuple[str, str], ...]:
     """Of the first published file that can be opened: all of a run are alike."""
+    import pyarrow.parquet as pq  # not for a job that still runs: whoever tells of it should take next to none of its cores
+
     for file in _files(partitions):
         with suppress(Exception):  # whatever a Parquet reader thinks of
             return tuple((f.name, str(f.type)) for f in pq.read_schema(store.open_file(file)))

@@ -21,10 +21,9 @@ from scoring.watch import causes
 from scoring.watch.baseline import Baseline
 from scoring.watch.evidence import Pair, rejected
 from scoring.watch.plan import Output, Watched
-from scoring.watch.summary import MIXED, Summary
+from scoring.watch.summary import MIXED, WHOLE, Summary
 
 Family = Literal["drift", "score_drift", "null_rate", "quarantine_mix", "history"]
-WHOLE = ":all"
 _ODD = ("nan", "inf", "ninf")
 
 

@@ -12,8 +12,9 @@ from typing import Literal
 import numpy as np
 
 from scoring.settings import Watch
-from scoring.watch.drift import WHOLE, Finding, Seen
+from scoring.watch.drift import Finding, Seen
 from scoring.watch.plan import Output
+from scoring.watch.summary import WHOLE
 
 _SCALE = 1.4826  # of the MAD, so that it estimates a standard deviation
 _LEAST_SHARE, _LEAST_POINTS = 0.01, 0.005

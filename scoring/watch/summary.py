@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from scoring.types import canonical
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+WHOLE = ":all"  # the slice of all rows
 MIXED = "mixed"  # the plan of a sum over several plans: rows are known, nothing else
-_COLUMNS: dict[str, pa.DataType] = {"part": pa.string(), "column": pa.string(), "statistic": pa.string(), "value": pa.float64()}
-_ARROW = pa.schema(_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,16 @@ class Summary:
 
     def to_arrow(self) -> pa.Table:
         """A long table: part, column, statistic ("null", "le.3", "in.0", "cell.254", …), value float64."""
+        import pyarrow as pa  # whoever tells of a job while it runs should take next to none of its cores
+
+        columns: dict[str, pa.DataType] = dict.fromkeys(("part", "column", "statistic"), pa.string()) | {"value": pa.float64()}
         rows = [
             {"part": part, "column": name, "statistic": statistic, "value": float(value)}
             for part in ("columns", "scores")
             for name, counts in sorted(self.of(part).items())
             for statistic, value in _leaves(counts)
         ]
-        return pa.Table.from_pylist(rows, schema=_ARROW)
+        return pa.Table.from_pylist(rows, schema=pa.schema(columns))
 
 
 def _merged(one: Any, other: Any, key: str = "") -> Any:

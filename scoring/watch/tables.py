@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from scoring.watch.drift import WHOLE, Finding
-from scoring.watch.summary import Summary
+from scoring.watch.drift import Finding
+from scoring.watch.summary import WHOLE, Summary
 
 _STEM: dict[str, pa.DataType] = {
     "window_start": pa.timestamp("us", "UTC"),

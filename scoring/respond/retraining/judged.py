@@ -9,7 +9,7 @@ from typing import Any
 
 from scoring.respond.manual import clean
 from scoring.respond.story import Story, Told
-from scoring.watch.drift import WHOLE
+from scoring.watch.summary import WHOLE
 from scoring.watch.tables import window
 
 _DRIFT = ("drift", "score_drift")

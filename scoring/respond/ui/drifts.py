@@ -11,7 +11,7 @@ from scoring.respond.report.pictures import Trail, trail
 from scoring.respond.report.words import family, name, plural, share, span
 from scoring.respond.ui.partitions import Standing
 from scoring.respond.ui.shelf import Damaged, Shelf, real, table, text
-from scoring.watch.drift import WHOLE
+from scoring.watch.summary import WHOLE
 
 MOST_PARTITIONS = 60
 MOST_COLUMNS = 200
