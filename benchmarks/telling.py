@@ -5,8 +5,8 @@
 Measured is the time from the call to the record on disk, when everything is published; telling and the page come after it and are
 shown apart. All that is told meanwhile (START at once, RUNNING and the textfile every second) goes on beside the run. Cases take
 turns; `added_s` are the quartiles of the differences to the run without, in the same round: what telling adds does not grow with
-the run. In the first round it is checked that each case published the same scores, said what was not delivered, and that the next
-run delivers it.
+the run; `cpu_s` is the CPU time of the process that tells. In the first round it is checked
+that each case published the same scores, said what was not delivered, and that the next run delivers it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import json
 import os
+import resource
 import shutil
 import statistics
 import sys
@@ -93,6 +94,7 @@ def cases(folder: Path) -> dict[str, Callable[[Path], AbstractContextManager[str
 @dataclass(frozen=True)
 class Took:
     published: float
+    cpu: float
     told: float
     line: str
 
@@ -135,13 +137,19 @@ def job(workspace: Path, data: Path, bundle: Path, url: str | None, limit_s: flo
 
 
 def once(given: Job) -> Took:
-    began = time.monotonic()
+    began, used = time.monotonic(), _of_children()
     with Times() as watcher:
         record = witness.witnessed(run)(given, "", watcher)
+    used = _of_children() - used
     assert record.status.startswith("published"), record
     page, told = Page(given, record), telling.tell(given, record)
     lines = [page.line("scoring"), told.line() if told else ""]
-    return Took(watcher.ended - began, time.monotonic() - watcher.ended, "; ".join(filter(None, lines)))
+    return Took(watcher.ended - began, used, time.monotonic() - watcher.ended, "; ".join(filter(None, lines)))
+
+
+def _of_children() -> float:
+    found = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return found.ru_utime + found.ru_stime
 
 
 def scores(workspace: Path) -> str:
@@ -162,11 +170,13 @@ def main() -> None:
     ask.add_argument("--folder", type=Path, default=Path(".bench/spine"))
     ask.add_argument("--rows", type=int, default=6_000_000)
     ask.add_argument("--rounds", type=int, default=5)
+    ask.add_argument("--only", default="", help="a word of the cases beside nobody to tell")
     given = ask.parse_args()
     folder = given.folder.absolute()
     data, bundle = write_data(folder, given.rows), write_model(folder / "telling")
     live._SOON_S = 0.0  # type: ignore[attr-defined]  # the run is short; one of an hour has this behind it at once, too
-    workspace, known = folder / "workspace-telling", cases(folder)
+    workspace = folder / "workspace-telling"
+    known = {name: case for name, case in cases(folder).items() if name == OFF or given.only in name}
     shutil.rmtree(workspace, ignore_errors=True)
     once(job(workspace, data, bundle, None))  # imports, and files that were never read
     found: dict[str, list[Took]] = {}
@@ -192,7 +202,8 @@ def main() -> None:
         row = {"name": f"telling, {name} / {OFF}", "ours": round(on, 3), "theirs": round(off, 3), "ratio": round(on / off, 3)}
         added = [took.published - alone.published for took, alone in zip(found[name], found[OFF], strict=True)]
         quarters = statistics.quantiles(added, n=4) if len(added) > 1 else added * 3
-        row |= {"added_s": [round(seconds, 3) for seconds in quarters]}
+        cpu = statistics.median(took.cpu for took in found[name])
+        row |= {"added_s": [round(seconds, 3) for seconds in quarters], "cpu_s": round(cpu, 2)}
         print(json.dumps(row | {"unit": "s until published", "n": given.rounds, "told_after_s": round(after, 2)}))
 
 
