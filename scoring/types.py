@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import datetime
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any, Literal
 
 Outcome = Literal["scored", "quarantined", "suppressed"]
@@ -40,11 +39,6 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_asci
 def digest(value: Any) -> str:
     """SHA-256 (hex) of the canonical JSON of a plain value."""
     return hashlib.sha256(canonical(value)).hexdigest()
-
-
-def veiled(value: str) -> str:
-    """A stand-in for a value that too few rows share to be named: the same for the same value, in every slice."""
-    return f"#{hashlib.sha256(value.encode()).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True)
@@ -103,11 +97,8 @@ class Slice:
 
     @cached_property
     def id(self) -> str:
-        """Digest of what the rows are, never of position, rank or order of arrival (first 32 hex of SHA-256); made once.
-
-        Of a literal, not of JSON, which takes three times as long: a driver needs the id of every slice.
-        """
-        content = ascii((self.partition, self.fault, [f.identity for f in self.fragments]))
+        """Digest of what the rows are, never of position, rank or order of arrival (first 32 hex of SHA-256); made once."""
+        content = ascii((self.partition, self.fault, [f.identity for f in self.fragments]))  # JSON takes three times as long
         return hashlib.sha256(content.encode("ascii")).hexdigest()[:32]
 
     @property
@@ -275,23 +266,18 @@ class Receipt:
     def from_json(cls, text: str | bytes) -> Receipt:
         """Fields that have a default may be left out. Raises: ValueError, TypeError or KeyError when the text is not a receipt."""
         raw = json.loads(text if isinstance(text, str) else text.decode())  # json would guess the encoding, which takes as long
-        for name, made in _PARTS.items():
-            if name in raw:  # half of an ordinary receipt is empty and left out, and a run that goes on reads a million of them
-                raw[name] = made(raw[name])
-        return cls(**raw)
+        return cls(**{name: _PARTS[name](value) if name in _PARTS else value for name, value in dict(raw).items()})
 
 
-_PARTS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
-    {
-        "counts": lambda raw: Counts(**raw),
-        "bad_files": lambda raw: tuple(BadFile(**b) for b in raw),
-        "quarantine": lambda raw: tuple(StagedFile(**q) for q in raw),
-        "notes": tuple,
-        "scores": lambda raw: StagedFile(**raw) if raw else None,
-        "absent": lambda raw: {name: Absence(**a) for name, a in raw.items()},
-        "found": Findings.from_plain,
-    }
-)
+_PARTS: dict[str, Callable[[Any], Any]] = {
+    "counts": lambda raw: Counts(**raw),
+    "bad_files": lambda raw: tuple(BadFile(**b) for b in raw),
+    "quarantine": lambda raw: tuple(StagedFile(**q) for q in raw),
+    "notes": tuple,
+    "scores": lambda raw: StagedFile(**raw) if raw else None,
+    "absent": lambda raw: {name: Absence(**a) for name, a in raw.items()},
+    "found": Findings.from_plain,
+}
 FailureKind = Literal["input", "disk", "store", "model", "memory", "device-sticky", "device-lost", "bug"]
 
 
