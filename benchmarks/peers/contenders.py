@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 
 @dataclass(frozen=True)
@@ -22,17 +23,18 @@ class Contender:
 
 
 ALL = ("tabular", "text", "forest")
+_SPARED = MappingProxyType({"tabular": 4_000_000, "text": 600, "forest": 200_000})
 CONTENDERS = {
     "ray": Contender("scoring, engine=ray", "", ALL),
     "ray-bf16": Contender("scoring, engine=ray, bf16", "", ("text",)),
     "inline": Contender("scoring, engine=inline", "", ("tabular", "forest")),
     "hand": Contender("hand loop, two processes", "hand:run", ALL),
-    "hand-module": Contender("hand loop, two processes, nn.Module", "hand:module", ("tabular",)),
+    "hand-module": Contender("hand loop, two processes, nn.Module", "hand:module", ("tabular",), most_rows=_SPARED),
     "ray-data": Contender("Ray Data, Arrow batches", "ray_data:run", ALL),
-    "ray-data-module": Contender("Ray Data, NumPy batches, nn.Module", "ray_data:module", ("tabular",)),
+    "ray-data-module": Contender("Ray Data, NumPy batches, nn.Module", "ray_data:module", ("tabular",), most_rows=_SPARED),
     "daft": Contender("Daft", "daft_frame:run", ALL, foreign=True),
-    "daft-module": Contender("Daft, nn.Module", "daft_frame:module", ("tabular",), foreign=True),
-    "spark": Contender("PySpark predict_batch_udf", "spark:run", ALL, foreign=True, most_rows={"tabular": 4_000_000}),
+    "daft-module": Contender("Daft, nn.Module", "daft_frame:module", ("tabular",), foreign=True, most_rows=_SPARED),
+    "spark": Contender("PySpark predict_batch_udf", "spark:run", ALL, foreign=True, most_rows=_SPARED),
     "encode": Contender("sentence-transformers encode, in memory", "in_memory:encode", ("text",), whole_job=False),
     "library": Contender("the library's predict, in memory", "in_memory:library", ("forest",), whole_job=False),
     "library-1": Contender("the same, one thread", "in_memory:library_1", ("forest",), whole_job=False),

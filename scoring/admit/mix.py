@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scoring.admit.coerce import Array
+from scoring.redact import veiled
 from scoring.settings import Column
-from scoring.types import veiled
 
 ALL = ""  # the name under which all rows stand, beside those of reasons
 MOST_COLUMNS, MOST_VALUES, MOST_REASONS = 8, 16, 24

@@ -50,7 +50,7 @@ class Waiting:
 
 
 class Publishing:
-    """`begin`, `plan` and `planned` from the planner; `finished`, `publish_due` and `close` from the driver.
+    """`begin`, `plan`, `planned` and `take` from the planner; `finished`, `publish_due` and `close` from the driver.
 
     `account` is told of every receipt and every verdict.
     """
@@ -97,20 +97,25 @@ class Publishing:
 
     def finished(self, receipt: Receipt) -> None:
         """Take a receipt; publish its partition when it was the last one missing."""
+        self.take(receipt)
+        self.publish_due()
+
+    def take(self, receipt: Receipt) -> None:
+        """In any thread; its partition is due when it was the last one missing."""
         with self._lock:
             waiting = self._open[receipt.partition]
             waiting.receipts[receipt.slice_id] = receipt
             if waiting.complete:
                 self._due.append(waiting)
-        self.account.add(receipt)
-        self.costs.add(receipt.found.mix)
-        self.publish_due()
+            self.account.add(receipt)
+            self.costs.add(receipt.found.mix)
 
     def publish_due(self) -> bool:
         """Partitions that became complete since the last call: costs nothing where there are none. Returns whether there were."""
         any_due = bool(self._due)
         while self._due:
-            self._publish(self._due.popleft())
+            self._publish(self._due[0])
+            self._due.popleft()  # not before: it is due until it stands there
         return any_due
 
     def close(self, status: str) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -102,9 +102,8 @@ class Pass:
         staged = finished(store, self._run_id)
         self._recalled = Recalled(store, self._run_id, staged, [p.key for p in prepared.todo])
         self._staged = frozenset(staged)
-        self._known: deque[tuple[Slice, Receipt]] = deque()  # from the planner's thread to the driver's
         self._receipts = DoneLog(store, self._run_id)
-        self._resumed_rows = self._resumed_tokens = 0
+        self._counting, self._resumed_rows, self._resumed_tokens = threading.Lock(), 0, 0
         self._began, self._first_ready, self._worked = time.monotonic(), 0.0, 0.0
         self._loads = 0
         self._account.partitions.update(untouched(prepared))
@@ -142,9 +141,9 @@ class Pass:
         names = partial(_attempt_name, f"{rng.getrandbits(40):010x}")
         return Dispatcher(lanes.count, lanes.kind, engine.in_flight, engine.retry, engine.fallback, rng, names)
 
-    def _slices(self) -> Iterator[Slice]:
-        """Planned in the planner's thread. Of slices that are staged already those are handed out, too, that the log does not know:
-        a lane answers for them at once.
+    def _slices(self) -> Iterator[Slice | None]:
+        """Planned in the planner's thread; None for a slice that the log knows to be done. Of slices that are staged already those
+        are handed out, too, that it does not know: a lane answers for them at once.
         """
         count = rows = 0
         for partition in self._prepared.todo:
@@ -155,17 +154,16 @@ class Pass:
                     _log.warning("file.fault", partition=partition.key, file=work.fragments[0].path, message=work.fault)
                 self._publishing.plan(work)
                 self._watcher.planned(work)
-                if not self._is_known(work):
-                    yield work
+                yield None if self._is_known(work) else work
             self._publishing.planned(partition)
         with about(run_id=self._run_id):  # the planner has a thread of its own
             _log.info("run.planned", slices=count, rows=rows)
 
     def _is_known(self, work: Slice) -> bool:
-        """Whether the log has a receipt, which then goes to the driver's thread."""
+        """Whether the log has a receipt. It is counted here and now: handed to another thread, each would cost twice as much."""
         receipt = self._recalled.take(work)
         if receipt is not None:
-            self._known.append((work, receipt))
+            self._finished(work, receipt, logged=True)
         return receipt is not None
 
     def _find(self, work: Slice) -> Receipt | None:
@@ -176,23 +174,23 @@ class Pass:
         self._loads += 1
 
     def _turn(self) -> None:
-        for _ in range(len(self._known)):  # not what comes meanwhile: the user may want to stop
-            self._finished(*self._known[0], logged=True)
-            self._known.popleft()  # not before: while there is one, something is in hand
         if self._publishing.publish_due():
             self._worked = time.monotonic()
         self._receipts.flush_due()
 
     def _finished(self, work: Slice, receipt: Receipt, logged: bool = False) -> None:
-        """`logged`: by a pass before this one."""
+        """`logged`: by a pass before this one; these come in the planner's thread, others in the driver's, which publishes."""
         if not self._searched.accepts(receipt):
             raise TemporaryError(f"Slice {work.id[:8]} was staged by a lane that did not know who was erased meanwhile. Run again.")
         if work.id in self._staged:
-            self._resumed_rows += receipt.rows_in
-            self._resumed_tokens += receipt.work.get("tokens", 0)
-        if not logged:
+            with self._counting:
+                self._resumed_rows += receipt.rows_in
+                self._resumed_tokens += receipt.work.get("tokens", 0)
+        if logged:
+            self._publishing.take(receipt)
+        else:
             self._receipts.add(receipt)
-        self._publishing.finished(receipt)
+            self._publishing.finished(receipt)
         self._worked = time.monotonic()
         self._watcher.finished(receipt)
 

@@ -33,7 +33,7 @@ class Planned(Protocol):
 def drive(
     dispatcher: Dispatcher,
     pool: LanePool,
-    slices: Iterable[Slice],
+    slices: Iterable[Slice | None],
     find: Find,
     on_finished: OnFinished,
     should_stop: Callable[[], str | bool | None] = lambda: None,
@@ -43,6 +43,7 @@ def drive(
 ) -> Outcome:
     """Run until the dispatcher has an outcome.
 
+    `slices` is pulled in the planner's thread; None stands for a slice that needs no lane.
     `should_stop` returns why, once the user wants to stop; `on_ready` hears of each lane that is ready; `on_turn` is called at each
     turn of the loop, at the latest every 0.2 s, and like all of these in the caller's thread.
     `find` may raise StoreError, TemporaryError or OSError: it is asked again.

@@ -14,7 +14,8 @@ _ROOM = 1_000  # slices planned ahead
 class Feed:
     """`take` never waits. The thread is a daemon: a planner stuck in a dead mount does not keep the process alive."""
 
-    def __init__(self, slices: Iterable[Slice]) -> None:
+    def __init__(self, slices: Iterable[Slice | None]) -> None:
+        """None is passed over: a planner that has nothing for a lane says so, to be asked whether it should go on."""
         self.finished = False
         self._queue: queue.Queue[Slice | BaseException | None] = queue.Queue(_ROOM)
         self._closed = threading.Event()
@@ -41,10 +42,10 @@ class Feed:
         self._closed.set()
         self._thread.join(timeout=5)
 
-    def _run(self, slices: Iterable[Slice]) -> None:
+    def _run(self, slices: Iterable[Slice | None]) -> None:
         try:
             for work in slices:
-                if not self._put(work):
+                if self._closed.is_set() or (work is not None and not self._put(work)):
                     return
             self._put(None)
         except BaseException as error:  # handed to the driver's thread

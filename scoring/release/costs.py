@@ -11,7 +11,8 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from scoring.types import Cost, veiled
+from scoring.redact import veiled
+from scoring.types import Cost
 
 ALL = ""
 _LEAST_Z, _LEAST_DIFFERENCE = 4.0, 0.05

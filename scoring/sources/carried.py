@@ -36,6 +36,7 @@ class Carried:
         self._seen = 0
         self._first: tuple[str, list[str]] = ("", [])
         self._held: list[tuple[Slice, pa.Schema | None]] = []
+        self._judged: tuple[pa.Schema | None, str] | None = None  # the last columns, and what they lack, encoded
 
     @property
     def known(self) -> bool:
@@ -84,8 +85,15 @@ class Carried:
     def _released(self) -> Iterator[Slice]:
         held, self._held = self._held, []
         for work, fields in held:
-            lacking = [] if work.fault else [n for n in self._wanted if fields is None or fields.get_field_index(n) < 0]
-            yield replace(work, absent=encoded([(n, self._types.get(n, pa.null())) for n in lacking])) if lacking else work
+            lacking = "" if work.fault else self._lacking(fields)
+            yield replace(work, absent=lacking) if lacking else work
+
+    def _lacking(self, fields: pa.Schema | None) -> str:
+        """`absent` of a slice, once every column was seen. Slices of a file have the same columns: it is found once for all."""
+        if self._judged is None or self._judged[0] is not fields:
+            lacking = [n for n in self._wanted if fields is None or fields.get_field_index(n) < 0]
+            self._judged = fields, encoded([(n, self._types.get(n, pa.null())) for n in lacking]) if lacking else ""
+        return self._judged[1]
 
 
 def encoded(columns: list[tuple[str, pa.DataType]]) -> str:

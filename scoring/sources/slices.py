@@ -24,6 +24,7 @@ from scoring.types import File, Fragment, Partition, Slice
 _TEXT_ROW_BYTES = 100  # rows of a file without a footer are guessed by its size, to fill slices evenly
 _MOST_ROWS = 1 << 40  # of a file: a damaged footer must not make counts overflow
 _Shape = tuple[int, str, tuple[int, ...] | None]  # size in bytes, schema, rows of row groups
+_Planned = tuple[Slice, pa.Schema | None]  # a slice, and the columns of its files
 _MOST_FRAGMENTS = 256  # of a slice: it must stay small to send, and the first must not wait for thousands of tiny files
 
 
@@ -46,10 +47,10 @@ def plan(partition: Partition, settings: Source) -> Iterator[Slice]:
             continue
         carried.see(file, footer.fields, footer.rows)
         for fragment in _fragments(file, footer):
-            for work, fields in pending.add(fragment, footer):
-                yield from carried.settle(work, fields)
-    for work, fields in pending.flush():
-        yield from carried.settle(work, fields)
+            if (full := pending.add(fragment, footer)) is not None:
+                yield from carried.settle(*full)
+    if (full := pending.flush()) is not None:
+        yield from carried.settle(*full)
     yield from carried.close()
 
 
@@ -103,20 +104,23 @@ class _Pending:
         self._fragments: list[Fragment] = []
         self._footer, self._rows = Footer("", None), 0
 
-    def add(self, fragment: Fragment, footer: Footer) -> Iterator[tuple[Slice, pa.Schema | None]]:
-        """Slices that are full, each with the columns of its files."""
+    def add(self, fragment: Fragment, footer: Footer) -> _Planned | None:
+        """The slice that was full before this fragment, if it was."""
+        done = None
         rows = fragment.bytes // _TEXT_ROW_BYTES if fragment.rows is None else fragment.rows
         full = self._rows + rows > self._limit or len(self._fragments) >= _MOST_FRAGMENTS
         if self._fragments and (full or footer.schema != self._footer.schema):
-            yield from self.flush()
+            done = self.flush()
         self._fragments.append(fragment)
         self._footer, self._rows = footer, self._rows + rows
+        return done
 
-    def flush(self) -> Iterator[tuple[Slice, pa.Schema | None]]:
-        if self._fragments:
-            by_file = groupby(self._fragments, key=lambda f: f.path)
-            yield Slice(self._partition, tuple(_joined(list(run)) for _, run in by_file)), self._footer.fields
-        self._fragments, self._rows = [], 0
+    def flush(self) -> _Planned | None:
+        """What there is, if there is something."""
+        fragments, self._fragments, self._rows = self._fragments, [], 0
+        if len(fragments) > 1:
+            fragments = [_joined(list(run)) for _, run in groupby(fragments, key=lambda f: f.path)]
+        return (Slice(self._partition, tuple(fragments)), self._footer.fields) if fragments else None
 
 
 def _joined(run: list[Fragment]) -> Fragment:

@@ -50,7 +50,7 @@ class Store(Protocol):
         ...
 
     def stamps(self, prefix: str) -> Iterator[tuple[str, str]]:
-        """The keys that `list` gives, each with its `stamp`, by one listing and not by a call for each."""
+        """The keys that `list` gives, in any order, each with its `stamp`: by one listing and not by a call for each."""
         ...
 
     def folders(self, prefix: str) -> tuple[str, ...]:

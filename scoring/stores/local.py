@@ -87,11 +87,12 @@ class LocalStore:
         yield from sorted(key for key, _ in self._below(self.path(prefix), checked(prefix)))
 
     def stamps(self, prefix: str) -> Iterator[tuple[str, str]]:
-        found: list[tuple[str, str]] = []
         for key, entry in self._below(self.path(prefix), checked(prefix)):
-            with suppress(FileNotFoundError):  # removed since it was listed
-                found.append((key, _stamp(entry.stat(follow_symlinks=False))))
-        yield from sorted(found)
+            try:
+                found = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:  # removed since it was listed
+                continue
+            yield key, _stamp(found)
 
     def folders(self, prefix: str) -> tuple[str, ...]:
         try:

@@ -80,12 +80,12 @@ class ObjectStore:
         return _stamp(found)
 
     def list(self, prefix: str) -> Iterator[str]:
-        yield from (key for key, _ in self.stamps(prefix))
+        yield from sorted(key for key, _ in self.stamps(prefix))
 
     def stamps(self, prefix: str) -> Iterator[tuple[str, str]]:
         folder = checked(prefix)
         found = self._again(folder, lambda: [(m["path"], _stamp(m)) for page in obstore.list(self._inner, folder) for m in page])
-        yield from sorted(one for one in found if one[0].startswith(folder + "/") and not hidden(one[0][len(folder) + 1 :]))
+        yield from (one for one in found if one[0].startswith(folder + "/") and not hidden(one[0][len(folder) + 1 :]))
 
     def folders(self, prefix: str) -> tuple[str, ...]:
         found = self._again(prefix, lambda: obstore.list_with_delimiter(self._inner, checked(prefix))["common_prefixes"])

@@ -128,7 +128,7 @@ class IntervalPass(Pass):
 
     # the planner's thread
 
-    def _slices(self) -> Iterator[Slice]:
+    def _slices(self) -> Iterator[Slice | None]:
         waiting = deque(self._prepared.todo)
         while waiting and self._may_begin():
             partition = self._next(waiting)
@@ -141,9 +141,9 @@ class IntervalPass(Pass):
                     break
                 self._publishing.plan(work)
                 self._watcher.planned(work)
-                if not self._is_known(work):
-                    self._yielded += 1
-                    yield work
+                known = self._is_known(work)
+                self._yielded += not known
+                yield None if known else work
             else:
                 self._publishing.planned(partition)
 
@@ -182,7 +182,7 @@ class IntervalPass(Pass):
         room = _ROOM * self._prepared.lanes.count * self._job.engine.in_flight
         while not (self._over or self.again or self._asked_to_stop()):
             if self._seat.wanted:
-                if self._in_hand() == 0 and not self._known and not self._publishing.due and not self._let_in(partition):
+                if self._in_hand() == 0 and not self._publishing.due and not self._let_in(partition):
                     return False
             elif self._in_hand() < room:
                 return True
