@@ -154,7 +154,7 @@ class Module:
         layers = (nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(sizes))
         self._top = nn.Sequential(*(part for layer in layers for part in layer), nn.Linear(sizes[-1], 1), nn.Sigmoid())
         named = nn.ModuleDict({"embeddings": self._embeddings, "top": self._top})
-        named.load_state_dict(load_file(weights))
+        named.load_state_dict({name: w for name, w in load_file(weights).items() if name.partition(".")[0] in named})
         named.eval()
 
     def __call__(self, columns: Sequence[Column]) -> np.ndarray[Any, Any]:

@@ -23,19 +23,21 @@ from peers.forwards import Predictor, answer, inputs
 from peers.task import MODULE, WORKERS, Task
 
 WINDOW = 65_536
+LATE_S = 120.0  # for a process to hold the model: one that failed is not waited for
 
 
 def run(task: Task) -> float:
     """When the last row was written, seconds since the epoch."""
     start = multiprocessing.get_context("spawn")
-    gate, done = start.Barrier(WORKERS), start.Queue()
+    gate, done = start.Barrier(WORKERS, timeout=LATE_S), start.Queue()
     children = [start.Process(target=_child, args=(n, task, gate, done)) for n in range(WORKERS)]
     for child in children:
         child.start()
-    ended = [done.get(timeout=600) for _ in children]
     for child in children:
         child.join()
-    return max(ended)
+        if child.exitcode:
+            raise RuntimeError(f"a process of the hand loop ended with {child.exitcode}")
+    return max(done.get() for _ in children)
 
 
 def module(task: Task) -> float:
