@@ -3,7 +3,7 @@
     make bench-peers            or: python benchmarks/compare.py --rounds 5
     make bench-peers QUICK=1    a few rows and one round: do all contenders run, and do they agree?
 
-Takes some 50 minutes on two cores. Every measurement is a line of benchmarks/results/peers-<date>/raw.jsonl as soon as it is made:
+Takes some two hours on two cores. Every measurement is a line of benchmarks/results/peers-<date>/raw.jsonl as soon as it is made:
 say the same command again after an interruption and it goes on (--into names the folder of an earlier day). At the end, or with
 --tell alone, the medians are written into docs/performance.md and into a plot beside the raw lines. How everything is measured:
 peers/turns.py.
@@ -44,11 +44,14 @@ def main() -> None:
         places = {case.name: prepare(case, given.folder.absolute(), given.data) for case in cases}
         out = given.folder.absolute() / "peers-out"
         Turns(log, out, places, {}).go(
-            cases, given.contenders.split(","), (1 if given.quick else 5) if given.rounds is None else given.rounds
+            cases, given.contenders.split(","), (1 if given.quick else page.ROUNDS) if given.rounds is None else given.rounds
         )
     told = page.table(log.lines())
     print(told)
-    if not given.quick:
+    lacking = page.lacking(log.lines(), [case.name for case in FULL])
+    if lacking:
+        print(f"The page is not written: not all have {page.ROUNDS} rounds: {', '.join(lacking[:3])} … {len(lacking)} in all")
+    elif not given.quick:
         picture = [str(FOREIGN), str(ROOT / "benchmarks/peers/picture.py"), str(log.path), str(log.path.with_name("peers.svg"))]
         subprocess.run(picture, check=True)
         page.write(ROOT / "docs/performance.md", told, log.path.with_name("peers.svg"))

@@ -67,7 +67,7 @@ class Place:
 
     def task(self, case: Case, out: Path, marks: Path) -> Task:
         paths = (str(p) for p in (self.data, self.model, self.bundle, out, marks))
-        return Task(case.family, case.kind, case.all_rows, *paths)
+        return Task(case.family, case.kind, case.all_rows, *paths, copies=case.copies)
 
 
 def prepare(case: Case, folder: Path, texts: Path = TEXTS) -> Place:

@@ -17,8 +17,8 @@ from peers.task import MODULE, WORKERS, Task
 BATCH = {"tabular": 65_536, "forest": 32_768, "text": 256}
 
 
-def scorer(family: str) -> type:
-    """A class for one family: batch size and type of the answer belong to its method."""
+def scorer(family: str, rows: int) -> type:
+    """A class for one dataset: batch size and type of the answer belong to its method. Few rows are batches for both workers."""
     one = daft.DataType.float32()
     values = daft.DataType.fixed_size_list(one, 384) if family == "text" else one
 
@@ -27,7 +27,7 @@ def scorer(family: str) -> type:
         def __init__(self, task: str) -> None:
             self._predictor = Predictor(Task.read(task), 1)
 
-        @daft.method.batch(return_dtype=values, batch_size=BATCH[family])
+        @daft.method.batch(return_dtype=values, batch_size=min(BATCH[family], max(1, rows // 16)))
         def score(self, *columns: daft.Series) -> object:
             return arrow(self._predictor([column.to_arrow() for column in columns]))
 
@@ -36,7 +36,7 @@ def scorer(family: str) -> type:
 
 def run(task: Task) -> float:
     frame = daft.read_parquet(f"{task.data}/*.parquet")
-    model = scorer(task.family)(task.written())
+    model = scorer(task.family, task.rows)(task.written())
     scored = model.score(*(frame[name] for name in inputs(task.family))).alias(answer(task.family))
     frame.select(frame["id"], scored).write_parquet(task.out)
     return time.time()

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from peers.shape import CATEGORIES, DIM, MEANS, NUMBERS, SCALES, TREE_COLUMNS, WORDS
-from peers.task import MODULE, Marks, Task
+from peers.task import BF16, MODULE, Marks, Task
 
 Column = pa.Array | pa.ChunkedArray | np.ndarray[Any, Any]
 BLOCK = 2_048
@@ -72,7 +72,8 @@ def _text(task: Task, threads: int) -> Opened:
     from sentence_transformers import SentenceTransformer
 
     torch.set_num_threads(threads)
-    model = SentenceTransformer(task.model, device="cpu")
+    settings = {"dtype": torch.bfloat16} if task.kind == BF16 else {}
+    model = SentenceTransformer(task.model, device="cpu", model_kwargs=settings)
     model.encode(["one", "two"], batch_size=TEXTS)
 
     def embed(columns: Sequence[Column]) -> np.ndarray[Any, Any]:

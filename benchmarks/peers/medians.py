@@ -15,7 +15,7 @@ Line = dict[str, Any]
 @dataclass(frozen=True)
 class Entry:
     """One contender on one case; medians of `n` timed rounds, `spread` their least and largest rate. `trouble` says why there are
-    none, or why they do not count. Rates are rows per second, times seconds, memory MB.
+    none, or why they do not count; `note` what failed beside them. Rates are rows per second, times seconds, memory MB.
     """
 
     case: str
@@ -29,6 +29,7 @@ class Entry:
     pss_mb: float | None
     largest: float | None
     trouble: str
+    note: str = ""
 
 
 def entries(lines: Sequence[Line]) -> list[Entry]:
@@ -42,7 +43,10 @@ def _entry(case: str, name: str, lines: list[Line]) -> Entry:
     timed = [line for number, line in rounds.items() if number and not line["error"]]
     checked = rounds.get(0)
     compared = next((line["agreement"] for line in reversed(lines) if "agreement" in line), None)
-    trouble = next((line["error"] for line in rounds.values() if line["error"]), "")
+    failed = [line["error"] for number, line in rounds.items() if number and line["error"]]
+    trouble = (checked or {}).get("error") or (failed[0] if failed and not timed else "")
+    if not trouble and compared is None and checked is not None and checked.get("copies", 1) == 1:
+        trouble = "its answers were not compared"
     if not trouble and compared is not None and not compared["holds"]:
         trouble = compared.get("error") or f"answers differ by {compared['largest']:.1e}, allowed are {compared['allowed']:g}"
     largest = None if compared is None else compared.get("largest")
@@ -54,7 +58,8 @@ def _entry(case: str, name: str, lines: list[Line]) -> Entry:
     job, rss = (statistics.median(line[key] for line in timed) for key in ("job_s", "rss_mb"))
     first = statistics.median(firsts) if firsts else None
     spread = min(rates), max(rates)
-    return Entry(case, name, len(timed), statistics.median(rates), spread, first, job, rss, pss, largest, trouble)
+    note = f"{len(failed)} failed: {failed[0]}" if failed else ""
+    return Entry(case, name, len(timed), statistics.median(rates), spread, first, job, rss, pss, largest, trouble, note)
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ class Beside:
 
 
 def besides(found: Sequence[Entry], mine: str = "ray") -> list[Beside]:
-    """Ours with Ray beside all others; engine=inline, which is ours too, is not beside itself."""
+    """Ours with one engine beside all others; ours are not beside each other."""
     ours = {entry.case: entry for entry in found if entry.contender == mine and not entry.trouble}
     return [Beside(ours[e.case], e) for e in found if e.contender not in OURS and e.case in ours and not e.trouble]
 
@@ -93,10 +98,9 @@ def goal(family: str, other: str, mine: str = "ray") -> float | None:
 
 
 def slope(lines: Sequence[Entry], sizes: Sequence[tuple[str, int]], name: str) -> float | None:
-    """Rows per second of what the largest case has more than the smallest: starts cancel out, and no clock of ours is in it."""
+    """Rows per second of what the last of the cases has more than the first: starts cancel out, and no clock of ours is in it."""
     known = {entry.case: entry for entry in lines if entry.contender == name and not entry.trouble}
-    reached = [(known[case], rows) for case, rows in sizes if case in known]
-    if len(reached) < 2:
+    if len(sizes) < 2 or any(case not in known for case, _ in sizes):
         return None
-    (small, few), (large, many) = reached[0], reached[-1]
+    (small, few), (large, many) = [(known[case], rows) for case, rows in (sizes[0], sizes[-1])]
     return (many - few) / (large.job_s - small.job_s) if large.job_s > small.job_s else None

@@ -15,12 +15,12 @@ def command(name: str, task: Task) -> list[str]:
     engine, _, precision = name.partition("-")
     said = ["source=parquet", f"source.path={task.data}", "source.carry=[id]", f"model.bundle={task.bundle}"]
     said += [f"workspace={task.out}/workspace", f"engine={engine}"]
-    if task.family == "tabular":
-        said.append("source.duplicates=keep")  # the larger dataset is the same files under several names
+    if task.copies > 1:
+        said.append("source.duplicates=keep")  # the same files under several names
     if task.family == "text":
         said += ["watch=off", "source.slice_rows=1"]  # each small file a slice of its own, for two lanes to share out
     if task.family == "forest":
-        said.append(f"source.slice_rows={min(500_000, task.rows // 8)}")  # as Ray Data is told to make 16 blocks of it
+        said.append(f"source.slice_rows={min(500_000, task.rows // 8)}")  # some for each lane
     if precision:
         said.append(f"model.precision={precision}")
     if engine == "ray":

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from peers import medians
-from peers.contenders import CONTENDERS, OURS
+from peers.contenders import CONTENDERS, OURS, takes_part
 from peers.medians import Beside, Entry
 
+ROUNDS = 5  # timed ones of every contender and case
 BUSY = 4.0  # a load that a contender on two cores leaves behind is 2 to 4
 LOSSES = (
-    "engine=ray beside others: steady is the ratio of rows per second, job that of whole jobs, starts included; below 1 we lose.\n",
+    "Ours beside others: steady is the ratio of rows per second, job that of whole jobs, starts included; below 1 we lose.",
+    "First rows, memory and what more rows cost are in the tables by case.\n",
     "| case | beside | steady | job | |",
     "|---|---|---|---|---|",
 )
@@ -28,13 +30,23 @@ Line = dict[str, Any]
 def table(lines: Sequence[Line]) -> str:
     """Markdown."""
     found = medians.entries(lines)
-    beside = [*medians.besides(found), *medians.besides(found, "ray-bf16")]
+    beside = [one for mine in OURS for one in medians.besides(found, mine)]
     sizes = {line["case"]: line["rows"] for line in lines if "round" in line}
-    parts = [_made(lines), "### Where we lose\n", _losses(beside, found), "### Side by side\n"]
+    parts = [_made(lines), "### Where we lose in speed\n", _losses(beside, found), "### Side by side\n"]
     for family in dict.fromkeys(case.split()[0] for case in sizes):
         parts += [_case(case, found) for case in sizes if case.split()[0] == family]
         parts.append(_growth(found, {case: rows for case, rows in sizes.items() if case.split()[0] == family}))
     return "\n".join(part for part in parts if part)
+
+
+def lacking(lines: Sequence[Line], cases: Sequence[str]) -> list[str]:
+    """Who was not measured as often as is promised, failures included: a page of some would hide the others."""
+    rounds: dict[str, set[int]] = {}
+    for line in lines:
+        if line.get("round"):
+            rounds.setdefault(f"{line['case']}, {CONTENDERS[line['contender']].title}", set()).add(line["round"])
+    wanted = [f"{case}, {one.title}" for case in cases for name, one in CONTENDERS.items() if takes_part(name, case)]
+    return [name for name in wanted if len(rounds.get(name, ())) < ROUNDS]
 
 
 def write(path: Path, told: str, picture: Path) -> None:
@@ -77,10 +89,14 @@ def _versions(facts: Line) -> str:
 
 
 def _losses(beside: Sequence[Beside], found: Sequence[Entry]) -> str:
-    """Slower than another, or short of a goal, the worst first; then contenders that failed."""
+    """Slower than another, or short of a goal, the worst first; then what is not known because ours failed, and all that failed."""
     rows = [f"{_beside(one)} {why} |" for one in sorted(beside, key=lambda one: one.steady) if (why := _lost(one))]
-    failed = [f"* {e.case}, {CONTENDERS[e.contender].title}: {e.trouble}" for e in found if e.trouble]
-    told = "\n".join(["Nowhere."] if not rows else [*LOSSES, *rows]) + "\n"
+    failed = [f"* {e.case}, {CONTENDERS[e.contender].title}: {e.trouble or e.note}" for e in found if e.trouble or e.note]
+    unknown = [
+        f"Not known for {e.case}: {CONTENDERS[e.contender].title} failed." for e in found if e.contender in OURS and e.trouble
+    ]
+    told = "\n".join([*LOSSES, *rows] if rows else ["Nowhere."] if not unknown else []) + "\n"
+    told += "".join(f"\n{line}\n" for line in unknown)
     return told + ("\nWhat failed or does not count:\n\n" + "\n".join(failed) + "\n" if failed else "")
 
 
@@ -100,7 +116,10 @@ def _lost(one: Beside) -> str:
 def _case(case: str, found: Sequence[Entry]) -> str:
     here = [e for e in found if e.case == case]
     ours = next((e for e in here if e.contender == "ray" and not e.trouble), None)
-    return "\n".join([f"#### {case}\n", *COLUMNS, *(_row(e, ours) for e in sorted(here, key=lambda e: -e.rate))]) + "\n"
+    known = {e.contender for e in here}
+    absent = [one.title for name, one in CONTENDERS.items() if name not in known and case.split()[0] in one.families]
+    told = "\n".join([f"#### {case}\n", *COLUMNS, *(_row(e, ours) for e in sorted(here, key=lambda e: -e.rate))]) + "\n"
+    return told + (f"\nNot measured here: {'; '.join(absent)}.\n" if absent else "")
 
 
 def _row(e: Entry, ours: Entry | None) -> str:
@@ -114,27 +133,27 @@ def _row(e: Entry, ours: Entry | None) -> str:
     off = "" if e.largest is None else f"{e.largest:.0e}"
     memory = f"{e.rss_mb:,.0f}, {e.pss_mb:,.0f}" if e.pss_mb else f"{e.rss_mb:,.0f}"
     rates = f"{_rate(e.rate)} ({_rate(e.spread[0])} to {_rate(e.spread[1])})"
-    return f"| {title} | {rates} | {ratio} | {first} | {job} | {memory} | {off} | {e.n} |"
+    many = f"{e.n}, {e.note[:60]}" if e.note else f"{e.n}"
+    return f"| {title} | {rates} | {ratio} | {first} | {job} | {memory} | {off} | {many} |"
 
 
 def _growth(found: Sequence[Entry], sizes: dict[str, int]) -> str:
-    """Rates by how whole jobs grow, by kind of work."""
+    """Rates by how whole jobs grow, by kind of work. Ours beside another are both over the cases that the other took part in."""
     rows = []
-    for kind in dict.fromkeys(" ".join(case.split()[:-1]) for case in sizes):
-        own = sorted(((case, rows) for case, rows in sizes.items() if case.rpartition(" ")[0] == kind), key=lambda pair: pair[1])
-        rates = {
-            name: medians.slope(found, own, name)
-            for name in dict.fromkeys(e.contender for e in found)
-            if CONTENDERS[name].whole_job
-        }
-        mine = rates.get("ray")
-        rows += [
-            f"| {kind} | {CONTENDERS[name].title} | {_rate(rate)} | {'' if name in OURS or not mine else f'{mine / rate:.2f}'} |"
-            for name, rate in rates.items() if rate
-        ]  # fmt: skip
+    for kind in dict.fromkeys(case.rpartition(" ")[0] for case in sizes):
+        own = sorted(((case, many) for case, many in sizes.items() if case.rpartition(" ")[0] == kind), key=lambda pair: pair[1])
+        for name in dict.fromkeys(e.contender for e in found if CONTENDERS[e.contender].whole_job):
+            both = [pair for pair in own if any(e.case == pair[0] and e.contender == name and not e.trouble for e in found)]
+            if len(both) < 2:
+                continue
+            theirs, mine = (medians.slope(found, both, one) for one in (name, "ray"))
+            span = f"{both[0][0].split()[-1]} to {both[-1][0].split()[-1]}"
+            ratio = f"{mine / theirs:.2f}" if theirs and mine and name not in OURS else ""
+            rate = _rate(theirs) if theirs else "not measurable"
+            rows.append(f"| {kind}, {span} | {CONTENDERS[name].title} | {rate} | {ratio} |")
     if not rows:
         return ""
-    head = "What more rows cost, by the times of whole jobs of the smallest and the largest case that each took part in:\n\n"
+    head = "What more rows cost, by the times of whole jobs of two sizes, the same two for both sides of a ratio:\n\n"
     return head + "| work | | more rows/s | ours / theirs |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
 
 

@@ -13,13 +13,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 MODULE = "module"  # of the tabular model: as it was trained, instead of its fastest form
+BF16 = "bf16"  # of the text model: computed in bfloat16
 WORKERS = 2  # processes of one thread each, or one process of two threads: the cores of every contender
 
 
 @dataclass(frozen=True)
 class Task:
     """`data` is a folder of Parquet files, `model` the weights, the library's file or the folder of sentence-transformers, `bundle`
-    the same model as ours; `out` the folder for Parquet files of `id` and the answer, `marks` that for the marks.
+    the same model as ours; `out` the folder for Parquet files of `id` and the answer, `marks` that for the marks. `copies` says
+    under how many names each file lies in `data`.
     """
 
     family: str
@@ -30,6 +32,7 @@ class Task:
     bundle: str
     out: str
     marks: str
+    copies: int = 1
 
     @property
     def files(self) -> list[Path]:

@@ -1,8 +1,8 @@
 """Rounds of measurements in turn, each kept as a line of raw.jsonl as soon as it is made, so that an interrupted run goes on.
 
 Round 0 is not timed: answers are compared row by row there, caches are filled, and proportional memory is read. In each round every
-contender has one turn per case, and whoever was first goes last in the next, so that a noisy neighbour hits all alike. A contender
-that fails is a line with its error, and is tried again when the run is continued.
+contender that takes part has one turn per case, in an order that is shuffled anew, so that a noisy neighbour hits all alike. A
+contender that fails is a line with its error, and is tried again when the run is continued.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -22,7 +23,7 @@ from peers import agree, machine, ours, watched
 from peers.cases import ROOT, Case, Place
 from peers.contenders import CONTENDERS, OURS, takes_part
 from peers.forwards import answer
-from peers.task import Task
+from peers.task import WORKERS, Task
 
 FOREIGN = ROOT / ".venv-peers/bin/python"
 LIMIT_S = 600.0
@@ -56,6 +57,17 @@ class Log:
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
+    def compared(self) -> set[tuple[str, str]]:
+        """Whose answers of the latest untimed round were compared."""
+        found: set[tuple[str, str]] = set()
+        for line in (one for one in self.lines() if "contender" in one):
+            key = line["case"], line["contender"]
+            if line.get("round") == CHECKED:
+                found.discard(key)
+            elif "agreement" in line and not line["agreement"].get("error"):
+                found.add(key)
+        return found
+
     def done(self) -> set[tuple[str, str, int]]:
         return {(line["case"], line["contender"], line["round"]) for line in self.lines() if "round" in line and not line["error"]}
 
@@ -71,9 +83,8 @@ class Turns:
         done, names = self._log.done(), list(names)
         for turn in range(rounds + 1):
             for case in cases:
-                wanted = [n for n in self._only.get(case.name, names) if n in names and takes_part(n, case.family, case.all_rows)]
-                first = turn % max(1, len(wanted))
-                for name in (*wanted[first:], *wanted[:first]):
+                wanted = [n for n in self._only.get(case.name, names) if n in names and takes_part(n, case.name)]
+                for name in Random(f"{case.name} {turn}").sample(wanted, len(wanted)):
                     if (case.name, name, turn) not in done:
                         self._measure(case, name, turn)
                 if turn == CHECKED:
@@ -88,9 +99,11 @@ class Turns:
         for folder in (task.out, task.marks):
             shutil.rmtree(folder, ignore_errors=True)
             Path(folder).mkdir(parents=True)
+        os.sync()  # what another wrote is no load of this one
         load = machine.load()
         seen = watched.run(_command(name, task), _environment(), LIMIT_S, exact=turn == CHECKED)
-        line = {"case": case.name, "contender": name, "round": turn, "rows": task.rows, "at": _now(), "load": load}
+        line = {"case": case.name, "contender": name, "round": turn, "rows": task.rows, "copies": case.copies, "at": _now()}
+        line |= {"load": load}
         line |= seen.facts() | {"error": seen.error}
         if not seen.error:
             try:
@@ -102,7 +115,7 @@ class Turns:
 
     def _compare(self, case: Case, names: list[str]) -> None:
         """Beside the library for trees, the hand loop otherwise. Rows of several copies were compared in the smaller dataset."""
-        known = {(line["case"], line["contender"]) for line in self._log.lines() if "agreement" in line}
+        known = self._log.compared()
         other = "library" if case.family == "forest" else "hand" if "hand" in names else "encode"
         if case.copies > 1 or other not in names or all((case.name, name) in known for name in names):
             return
@@ -167,6 +180,8 @@ def _facts(name: str, task: Task, seen: watched.Seen) -> Line:
     if written != task.rows:
         raise ValueError(f"{written:,} rows were written, {task.rows:,} were given")
     found = ours.facts(seen.said, task) if name in OURS else json.loads(seen.said.strip().splitlines()[-1])
+    if name not in OURS and CONTENDERS[name].whole_job and found["workers"] < WORKERS:
+        raise ValueError(f"{found['workers']} of {WORKERS} workers had rows to score: the others idled")
     rate = found.get("rate") or task.rows / (found["ended"] - found["ready"])
     first = None if found.get("first") is None else round(found["first"] - seen.spawned, 3)
     more = {key: found[key] for key in ("stages", "work", "gemm_gflops", "of_gemm_rate") if found.get(key)}

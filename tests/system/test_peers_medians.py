@@ -32,8 +32,10 @@ def agreement(contender, largest, allowed=1e-5, case="tabular 1M"):
     }
 
 
-def rounds(contender, rates, **more):
-    return [line(contender, number, rate, **more) for number, rate in enumerate(rates)]
+def rounds(contender, rates, compared=True, case="tabular 1M", **more):
+    """The first is not timed; answers are compared after it."""
+    found = [line(contender, number, rate, case=case, **more) for number, rate in enumerate(rates)]
+    return [*found, agreement(contender, 0.0, case=case)] if compared else found
 
 
 def entry(lines, name):
@@ -52,7 +54,7 @@ def test_a_failure_that_went_well_later_is_forgotten():
 
 def test_who_fails_or_says_other_scores_is_a_row_without_a_ratio():
     lines = [*rounds("ray", [9, 9.0]), line("spark", 1, 0, error="exit 1: OutOfMemoryError"), *rounds("daft", [9, 99.0])]
-    lines += [agreement("daft", 0.1), agreement("ray", 0.0)]
+    lines.append(agreement("daft", 0.1))
     assert medians.besides(medians.entries(lines)) == []
     told = page.table(lines)
     assert "PySpark predict_batch_udf: exit 1: OutOfMemoryError" in told
@@ -69,6 +71,55 @@ def test_losses_stand_before_the_tables_and_name_the_goal():
 
 def test_nothing_lost_is_said():
     assert "Nowhere." in page.table(rounds("ray", [9, 1000.0], job=1.0) + rounds("ray-data", [9, 10.0], job=20.0))
+
+
+def test_answers_that_nobody_compared_do_not_count():
+    lines = [*rounds("ray", [9, 9.0]), *rounds("daft", [9, 99.0], compared=False)]
+    assert entry(lines, "daft").trouble == "its answers were not compared"
+    assert medians.besides(medians.entries(lines)) == []
+
+
+def test_a_round_that_failed_is_told_beside_the_others():
+    lines = [*rounds("ray", [9, 9.0]), *rounds("daft", [9, 99.0, 97.0]), line("daft", 3, 0, error="exit 1: no")]
+    found = entry(lines, "daft")
+    assert (found.n, found.rate, found.trouble, found.note) == (2, 98.0, "", "1 failed: exit 1: no")
+    assert [one.theirs.contender for one in medians.besides(medians.entries(lines))] == ["daft"]
+    assert "* tabular 1M, Daft: 1 failed: exit 1: no" in page.table(lines)
+
+
+def test_nowhere_is_not_said_where_ours_failed():
+    told = page.table([line("ray", 1, 0, error="exit 1: no"), *rounds("daft", [9, 99.0])])
+    assert "Nowhere" not in told
+    assert "Not known for tabular 1M: scoring, engine=ray failed." in told
+
+
+def test_who_was_not_measured_is_named():
+    told = page.table([*rounds("ray", [9, 99.0]), *rounds("hand", [9, 99.0])])
+    assert "Not measured here: scoring, engine=inline; hand loop, two processes, nn.Module; Ray Data, Arrow batches;" in told
+
+
+def test_a_page_of_some_is_not_written():
+    """Of all that take part, every one has to have its rounds."""
+    whole = [
+        line(name, number, 1.0, case="text mixed 1.8k")
+        for name in ("ray", "ray-bf16", "hand", "ray-data", "daft", "encode", "encode-bf16", "bare")
+        for number in range(1, 6)
+    ]
+    assert page.lacking(whole, ["text mixed 1.8k"]) == []
+    assert page.lacking(whole[:-1], ["text mixed 1.8k"]) == ["text mixed 1.8k, our own model, in memory"]
+    assert len(page.lacking(whole, ["text mixed 1.8k", "text short 6.144k"])) == 9
+
+
+def test_growth_is_beside_ours_over_the_same_sizes():
+    """Spark is spared the largest: ours is beside it over the two that it took part in, where ours has another slope."""
+    sizes = {"tabular 1M": (1_000_000, 2.0), "tabular 4M": (4_000_000, 3.5), "tabular 24M": (24_000_000, 7.5)}
+    lines = []
+    for case, (rows, job) in sizes.items():
+        lines += rounds("ray", [1.0, 1.0], case=case, rows=rows, job=job)
+        lines += rounds("spark", [1.0, 1.0], case=case, rows=rows, job=2 * job) if rows < 24_000_000 else []
+    told = page.table(lines)
+    assert "| tabular, 1M to 24M | scoring, engine=ray | 4,181,818 |" in told
+    assert "| tabular, 1M to 4M | PySpark predict_batch_udf | 1,000,000 | 2.00 |" in told
 
 
 def test_growth_takes_no_start_into_account():
