@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from peers.contenders import CONTENDERS, OURS
+from peers.task import WORKERS
 
 Line = dict[str, Any]
 
@@ -59,6 +60,8 @@ def _entry(case: str, name: str, lines: list[Line]) -> Entry:
     first = statistics.median(firsts) if firsts else None
     spread = min(rates), max(rates)
     note = f"{len(failed)} failed: {failed[0]}" if failed else ""
+    if CONTENDERS[name].whole_job and (idle := sum(line.get("workers", WORKERS) < WORKERS for line in timed)):
+        note = f"{note}; " * bool(note) + f"in {idle} one worker of {WORKERS} idled"
     return Entry(case, name, len(timed), statistics.median(rates), spread, first, job, rss, pss, largest, trouble, note)
 
 

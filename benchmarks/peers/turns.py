@@ -23,7 +23,7 @@ from peers import agree, machine, ours, watched
 from peers.cases import ROOT, Case, Place
 from peers.contenders import CONTENDERS, OURS, takes_part
 from peers.forwards import answer
-from peers.task import WORKERS, Task
+from peers.task import Task
 
 FOREIGN = ROOT / ".venv-peers/bin/python"
 LIMIT_S = 600.0
@@ -180,11 +180,9 @@ def _facts(name: str, task: Task, seen: watched.Seen) -> Line:
     if written != task.rows:
         raise ValueError(f"{written:,} rows were written, {task.rows:,} were given")
     found = ours.facts(seen.said, task) if name in OURS else json.loads(seen.said.strip().splitlines()[-1])
-    if name not in OURS and CONTENDERS[name].whole_job and found["workers"] < WORKERS:
-        raise ValueError(f"{found['workers']} of {WORKERS} workers had rows to score: the others idled")
     rate = found.get("rate") or task.rows / (found["ended"] - found["ready"])
     first = None if found.get("first") is None else round(found["first"] - seen.spawned, 3)
-    more = {key: found[key] for key in ("stages", "work", "gemm_gflops", "of_gemm_rate") if found.get(key)}
+    more = {key: found[key] for key in ("stages", "work", "gemm_gflops", "of_gemm_rate", "workers") if found.get(key)}
     return {"rate": round(rate, 2), "first_s": first, "job_s": round(seen.exited - seen.spawned, 3)} | more
 
 

@@ -87,6 +87,12 @@ def test_a_round_that_failed_is_told_beside_the_others():
     assert "* tabular 1M, Daft: 1 failed: exit 1: no" in page.table(lines)
 
 
+def test_a_worker_that_idled_is_told():
+    lines = rounds("ray-data", [9, 99.0, 98.0])
+    lines[2]["workers"] = 1
+    assert entry(lines, "ray-data").note == "in 1 one worker of 2 idled"
+
+
 def test_nowhere_is_not_said_where_ours_failed():
     told = page.table([line("ray", 1, 0, error="exit 1: no"), *rounds("daft", [9, 99.0])])
     assert "Nowhere" not in told
