@@ -20,7 +20,7 @@ help:
 	@echo 'make bench-backfill a backfill of a year of days beside one run over the same rows'
 	@echo 'make bench-quick   calls, operators, bytes and instructions of small pieces, beside the committed counts'
 	@echo 'make bench-peers   all of it beside Ray Data, Daft, PySpark and others, two hours, into docs/performance.md; QUICK=1 tries it'
-	@echo 'make bench-scale   lanes, slices, plans and resumed runs of one driver, 12 minutes; QUICK=1 tries it: docs/scaling.md'
+	@echo 'make bench-scale   lanes, slices, plans and resumed runs of one driver, 20 minutes; QUICK=1 tries it: docs/scaling.md'
 	@echo 'make bench-driver  the cost of the driver for each slice'
 	@echo 'make bench-memory  the memory of a lane after 1 and after 20 million rows'
 	@echo 'make bench-start   the time from Ray being up to the first scored rows'

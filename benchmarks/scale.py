@@ -1,6 +1,6 @@
 """How far one driver goes: lanes, slices, plans and resumed runs, each measured in a process of its own, one after the other.
 
-    make bench-scale            some 12 minutes on two cores, into benchmarks/results/scale-<date>.json
+    make bench-scale            some 20 minutes on two cores, into benchmarks/results/scale-<date>.json
     make bench-scale QUICK=1    everything small, in two minutes: does it run? Writes nothing
 
 Two real lanes beside one score the rows of the spine benchmark. More lanes than cores are simulated: real processes of Ray, with
