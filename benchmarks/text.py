@@ -29,12 +29,17 @@ def main() -> None:
     ask.add_argument("--rounds", type=int, default=5)
     given = ask.parse_args()
     cases = [Case("text", kind, ROWS[kind]) for kind in given.kinds.split(",")]
-    found = measured(
-        cases, ["ray", "ray-bf16", "encode", "encode-bf16", "ray-data", "bare"], given.folder, given.rounds, given.data
-    )
+    contenders = ["ray", "ray-bf16", "encode", "encode-bf16", "ray-data", "bare"]
+    found = measured(cases, contenders, given.folder, given.rounds, given.data)
     names = {"ray": "ours", "ray-bf16": "ours, bf16"}
-    wanted = [("ray", "encode"), ("ray-bf16", "encode"), ("ray-bf16", "encode-bf16"), ("ray", "ray-data"), ("ray", "bare")]
-    wanted.append(("bare", "encode"))
+    wanted = (
+        ("ray", "encode"),
+        ("ray-bf16", "encode"),
+        ("ray-bf16", "encode-bf16"),
+        ("ray", "ray-data"),
+        ("ray", "bare"),
+        ("bare", "encode"),
+    )
     for case in cases:
         printed(found, [Pair(f"text {case.kind} {names.get(mine, mine)} / {other}", case, mine, other) for mine, other in wanted])
         print(json.dumps(_products(case, [line for line in found if line["case"] == case.name and line["contender"] == "bare"])))

@@ -12,9 +12,7 @@ from dataclasses import replace
 import daft
 from peers.forwards import Predictor, answer, inputs
 from peers.hand import arrow
-from peers.task import MODULE, WORKERS, Task
-
-BATCH = {"tabular": 65_536, "forest": 32_768, "text": 256}
+from peers.task import BATCH, MODULE, WORKERS, Task
 
 
 def scorer(family: str, rows: int) -> type:

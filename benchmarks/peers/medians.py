@@ -59,10 +59,10 @@ def _entry(case: str, name: str, lines: list[Line]) -> Entry:
     job, rss = (statistics.median(line[key] for line in timed) for key in ("job_s", "rss_mb"))
     first = statistics.median(firsts) if firsts else None
     spread = min(rates), max(rates)
-    note = f"{len(failed)} failed: {failed[0]}" if failed else ""
+    notes = [f"{len(failed)} failed: {failed[0]}"] if failed else []
     if CONTENDERS[name].whole_job and (idle := sum(line.get("workers", WORKERS) < WORKERS for line in timed)):
-        note = f"{note}; " * bool(note) + f"in {idle} one worker of {WORKERS} idled"
-    return Entry(case, name, len(timed), statistics.median(rates), spread, first, job, rss, pss, largest, trouble, note)
+        notes.append(f"in {idle} one worker of {WORKERS} idled")
+    return Entry(case, name, len(timed), statistics.median(rates), spread, first, job, rss, pss, largest, trouble, "; ".join(notes))
 
 
 @dataclass(frozen=True)

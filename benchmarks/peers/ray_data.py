@@ -19,9 +19,9 @@ from typing import Any
 import pyarrow as pa
 from peers.forwards import Predictor, answer, inputs
 from peers.hand import arrow
-from peers.task import MODULE, WORKERS, Task
+from peers.task import BATCH, MODULE, WORKERS, Task
 
-BATCH, BLOCKS = 65_536, 4
+BLOCKS = 4
 MANY_ROWS = 2_000_000  # of tables: more than 128 MiB
 
 
@@ -55,7 +55,7 @@ def run(task: Task, batch_format: str = "pyarrow") -> float:
         fn_constructor_args=(task.written(),),
         compute=ray.data.ActorPoolStrategy(size=WORKERS),
         num_cpus=0.5,
-        batch_size=BATCH if many else None,
+        batch_size=BATCH[task.family] if many else None,
         batch_format=batch_format,
     )
     scores.write_parquet(task.out)

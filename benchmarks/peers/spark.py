@@ -17,9 +17,7 @@ from typing import Any
 
 import numpy as np
 from peers.forwards import Predictor, answer, inputs
-from peers.task import WORKERS, Task
-
-BATCH = {"tabular": 65_536, "forest": 32_768, "text": 256}
+from peers.task import BATCH, WORKERS, Task
 
 
 def make(task: str) -> Callable[[], Callable[..., np.ndarray[Any, Any]]]:

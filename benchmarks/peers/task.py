@@ -14,6 +14,7 @@ from pathlib import Path
 
 MODULE = "module"  # of the tabular model: as it was trained, instead of its fastest form
 BF16 = "bf16"  # of the text model: computed in bfloat16
+BATCH = {"tabular": 65_536, "forest": 32_768, "text": 256}  # rows, where a framework asks for a number
 WORKERS = 2  # processes of one thread each, or one process of two threads: the cores of every contender
 
 

@@ -103,8 +103,7 @@ class Turns:
         load = machine.load()
         seen = watched.run(_command(name, task), _environment(), LIMIT_S, exact=turn == CHECKED)
         line = {"case": case.name, "contender": name, "round": turn, "rows": task.rows, "copies": case.copies, "at": _now()}
-        line |= {"load": load}
-        line |= seen.facts() | {"error": seen.error}
+        line |= seen.facts() | {"load": load, "error": seen.error}
         if not seen.error:
             try:
                 line |= _facts(name, task, seen)

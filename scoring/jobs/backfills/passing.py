@@ -101,7 +101,7 @@ class IntervalPass(Pass):
         return self._dispatch
 
     def _finished(self, work: Slice, receipt: Receipt, logged: bool = False) -> None:
-        """What was complete is published when a slice counts as done."""
+        """What was complete is published when a slice counts as done. In the planner's thread for what was logged."""
         try:
             super()._finished(work, receipt, logged)
         except BaseException:
