@@ -50,7 +50,7 @@ class Waiting:
 
 
 class Publishing:
-    """`begin`, `plan`, `planned` and `take` from the planner; `finished`, `publish_due` and `close` from the driver.
+    """`begin`, `plan`, `plan_all`, `planned` and `take` from the planner; `finished`, `publish_due` and `close` from the driver.
 
     `account` is told of every receipt and every verdict.
     """
@@ -86,6 +86,12 @@ class Publishing:
             waiting.slices.append(work.id)
             told = work.fault is not None or all(f.rows is not None for f in work.fragments)
             waiting.promised = waiting.promised + work.rows if told and waiting.promised is not None else None
+
+    def plan_all(self, partition: Partition, slices: Sequence[str], promised: int | None) -> None:
+        """In place of `plan` for each of its slices. `promised` are the rows of all, None where only reading tells."""
+        with self._lock:
+            waiting = self._open[partition.key]
+            waiting.slices, waiting.promised = list(slices), promised
 
     def planned(self, partition: Partition) -> None:
         """There are no more slices of it; its receipts may all be there already."""
