@@ -46,11 +46,12 @@ def main() -> None:
         Turns(log, out, places, {}).go(
             cases, given.contenders.split(","), (1 if given.quick else page.ROUNDS) if given.rounds is None else given.rounds
         )
-    told = page.table(log.lines())
+    lines = [line for line in log.lines() if line.get("case") in {None, *(case.name for case in cases)}]
+    told = page.table(lines)
     print(told)
     if given.quick:
         return
-    lacking = page.lacking(log.lines(), [case.name for case in FULL])
+    lacking = page.lacking(lines, [case.name for case in FULL])
     if lacking:
         print(f"The page is not written: not all have {page.ROUNDS} rounds: {', '.join(lacking[:3])} … {len(lacking)} in all")
     else:

@@ -42,7 +42,6 @@ FULL = (
     Case("tabular", "", 4_000_000),
     Case("tabular", "", 4_000_000, 6),
     Case("text", "short", 6_144),
-    Case("text", "mixed", 600),
     Case("text", "mixed", 1_800),
     Case("text", "long", 360),
     Case("forest", "lightgbm", 50_000),

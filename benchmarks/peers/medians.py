@@ -16,7 +16,8 @@ Line = dict[str, Any]
 @dataclass(frozen=True)
 class Entry:
     """One contender on one case; medians of `n` timed rounds, `spread` their least and largest rate. `trouble` says why there are
-    none, or why they do not count; `note` what failed beside them. Rates are rows per second, times seconds, memory MB.
+    none, or why they do not count; `note` what failed beside them. Rates are rows per second, times seconds, memory MB; `jobs` is
+    the shortest and the longest job.
     """
 
     case: str
@@ -31,6 +32,7 @@ class Entry:
     largest: float | None
     trouble: str
     note: str = ""
+    jobs: tuple[float, float] = (0.0, 0.0)
 
 
 def entries(lines: Sequence[Line]) -> list[Entry]:
@@ -62,7 +64,9 @@ def _entry(case: str, name: str, lines: list[Line]) -> Entry:
     notes = [f"{len(failed)} failed: {failed[0]}"] if failed else []
     if CONTENDERS[name].whole_job and (idle := sum(line.get("workers", WORKERS) < WORKERS for line in timed)):
         notes.append(f"in {idle} one worker of {WORKERS} idled")
-    return Entry(case, name, len(timed), statistics.median(rates), spread, first, job, rss, pss, largest, trouble, "; ".join(notes))
+    middle, jobs = statistics.median(rates), [line["job_s"] for line in timed]
+    told = (trouble, "; ".join(notes), (min(jobs), max(jobs)))
+    return Entry(case, name, len(timed), middle, spread, first, job, rss, pss, largest, *told)
 
 
 @dataclass(frozen=True)
@@ -84,9 +88,12 @@ class Beside:
 
 
 def besides(found: Sequence[Entry], mine: str = "ray") -> list[Beside]:
-    """Ours with one engine beside all others; ours are not beside each other."""
+    """Ours with one engine beside all others of its precision; ours are not beside each other, nor beside our own model in memory,
+    which is a ceiling. In bfloat16 we are beside `encode` in both: what 16 bits are worth, and what our runtime is.
+    """
     ours = {entry.case: entry for entry in found if entry.contender == mine and not entry.trouble}
-    return [Beside(ours[e.case], e) for e in found if e.contender not in OURS and e.case in ours and not e.trouble]
+    others = ("encode", "encode-bf16") if mine == "ray-bf16" else [n for n in CONTENDERS if n not in (*OURS, "bare", "encode-bf16")]
+    return [Beside(ours[e.case], e) for e in found if e.contender in others and e.case in ours and not e.trouble]
 
 
 def goal(family: str, other: str, mine: str = "ray") -> float | None:
@@ -101,9 +108,11 @@ def goal(family: str, other: str, mine: str = "ray") -> float | None:
 
 
 def slope(lines: Sequence[Entry], sizes: Sequence[tuple[str, int]], name: str) -> float | None:
-    """Rows per second of what the last of the cases has more than the first: starts cancel out, and no clock of ours is in it."""
+    """Rows per second of what the last of the cases has more than the first: starts cancel out, and no clock of ours is in it.
+    None where a small job took as long as a large one in any round: the difference would be noise.
+    """
     known = {entry.case: entry for entry in lines if entry.contender == name and not entry.trouble}
     if len(sizes) < 2 or any(case not in known for case, _ in sizes):
         return None
     (small, few), (large, many) = [(known[case], rows) for case, rows in (sizes[0], sizes[-1])]
-    return (many - few) / (large.job_s - small.job_s) if large.job_s > small.job_s else None
+    return (many - few) / (large.job_s - small.job_s) if large.jobs[0] > small.jobs[1] else None

@@ -135,6 +135,20 @@ def test_growth_takes_no_start_into_account():
     assert medians.slope(medians.entries(lines), list(sizes.items()), "ray") == pytest.approx(1e6)
 
 
+def test_growth_is_not_told_from_noise():
+    """The median of the large job is the longer one, but one small job took as long."""
+    lines = [line("ray", n, 5.0, job=job) for n, job in enumerate((10.0, 10.0, 13.0), 1)]
+    lines += [line("ray", n, 5.0, job=12.0, case="tabular 4M", rows=4_000_000) for n in range(1, 4)]
+    assert medians.slope(medians.entries(lines), [("tabular 1M", 1_000_000), ("tabular 4M", 4_000_000)], "ray") is None
+
+
+def test_each_precision_is_beside_its_own():
+    names = ("ray", "ray-bf16", "encode", "encode-bf16", "bare", "daft")
+    found = medians.entries([one for name in names for one in rounds(name, [9, 9.0], case="text long 0.36k")])
+    assert {b.theirs.contender for b in medians.besides(found)} == {"encode", "daft"}
+    assert {b.theirs.contender for b in medians.besides(found, "ray-bf16")} == {"encode", "encode-bf16"}
+
+
 def test_the_page_keeps_what_stands_around_the_markers(tmp_path):
     path = tmp_path / "docs" / "performance.md"
     path.parent.mkdir()
