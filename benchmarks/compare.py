@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from peers import page
-from peers.cases import FULL, QUICK, ROOT, TEXTS, prepare
+from peers.cases import FULL, QUICK, ROOT, TEXTS, lines_of, prepare
 from peers.contenders import CONTENDERS
 from peers.turns import FOREIGN, Log, Turns
 
@@ -47,7 +47,7 @@ def main() -> None:
         Turns(log, out, places, {}).go(
             cases, given.contenders.split(","), (1 if given.quick else page.ROUNDS) if given.rounds is None else given.rounds
         )
-    lines = [line for line in log.lines() if line.get("case") in {None, *(case.name for case in every)}]
+    lines = lines_of(log.lines(), every)
     told = page.table(lines)
     print(told)
     if given.quick:

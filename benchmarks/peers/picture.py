@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from peers import medians
-from peers.cases import FULL
+from peers.cases import FULL, lines_of
 from peers.contenders import CONTENDERS, OURS
 
 
@@ -22,8 +22,7 @@ def draw(raw: Path, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    names = {None, *(case.name for case in FULL)}
-    lines = [line for text in raw.read_text().splitlines() if (line := json.loads(text)).get("case") in names]
+    lines = lines_of(map(json.loads, raw.read_text().splitlines()), FULL)
     rows = {line["case"]: line["rows"] for line in lines if "round" in line}
     found = [entry for entry in medians.entries(lines) if not entry.trouble]
     kinds = list(dict.fromkeys(case.rpartition(" ")[0] for case in rows))
