@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from peers import page
-from peers.cases import FULL, QUICK, ROOT, TEXTS, prepare
+from peers.cases import FULL, QUICK, ROOT, TEXTS, lines_of, prepare
 from peers.contenders import CONTENDERS
 from peers.turns import FOREIGN, Log, Turns
 
@@ -39,14 +39,15 @@ def main() -> None:
     today = f"peers-{'quick-' if given.quick else ''}{datetime.now(UTC).date()}"
     into = given.into or (given.folder if given.quick else ROOT / "benchmarks/results") / today
     log = Log(into.absolute() / "raw.jsonl")
-    cases = [case for case in (QUICK if given.quick else FULL) if case.family in given.families.split(",")]
+    every = QUICK if given.quick else FULL
+    cases = [case for case in every if case.family in given.families.split(",")]
     if not given.tell:
         places = {case.name: prepare(case, given.folder.absolute(), given.data) for case in cases}
         out = given.folder.absolute() / "peers-out"
         Turns(log, out, places, {}).go(
             cases, given.contenders.split(","), (1 if given.quick else page.ROUNDS) if given.rounds is None else given.rounds
         )
-    lines = [line for line in log.lines() if line.get("case") in {None, *(case.name for case in cases)}]
+    lines = lines_of(log.lines(), every)
     told = page.table(lines)
     print(told)
     if given.quick:

@@ -10,8 +10,10 @@ forest    28 float columns with nulls, 500 trees of LightGBM or XGBoost, trained
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from peers.task import Task
 
@@ -54,6 +56,12 @@ QUICK = (
     Case("forest", "lightgbm", 20_000),
     Case("forest", "xgboost", 20_000),
 )
+
+
+def lines_of(lines: Iterable[dict[str, Any]], cases: Iterable[Case]) -> list[dict[str, Any]]:
+    """Those of these cases, and those of none: a case that was given up stays in the raw lines, but nothing is told of it."""
+    names = {None, *(case.name for case in cases)}
+    return [line for line in lines if line.get("case") in names]
 
 
 @dataclass(frozen=True)

@@ -64,9 +64,9 @@ def _entry(case: str, name: str, lines: list[Line]) -> Entry:
     notes = [f"{len(failed)} failed: {failed[0]}"] if failed else []
     if CONTENDERS[name].whole_job and (idle := sum(line.get("workers", WORKERS) < WORKERS for line in timed)):
         notes.append(f"in {idle} one worker of {WORKERS} idled")
-    middle, jobs = statistics.median(rates), [line["job_s"] for line in timed]
-    told = (trouble, "; ".join(notes), (min(jobs), max(jobs)))
-    return Entry(case, name, len(timed), middle, spread, first, job, rss, pss, largest, *told)
+    times, note = [line["job_s"] for line in timed], "; ".join(notes)
+    jobs, rate = (min(times), max(times)), statistics.median(rates)
+    return Entry(case, name, len(timed), rate, spread, first, job, rss, pss, largest, trouble, note, jobs)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from peers import medians
+from peers.cases import FULL, lines_of
 from peers.contenders import CONTENDERS, OURS
 
 
@@ -21,7 +22,7 @@ def draw(raw: Path, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    lines = [json.loads(line) for line in raw.read_text().splitlines()]
+    lines = lines_of(map(json.loads, raw.read_text().splitlines()), FULL)
     rows = {line["case"]: line["rows"] for line in lines if "round" in line}
     found = [entry for entry in medians.entries(lines) if not entry.trouble]
     kinds = list(dict.fromkeys(case.rpartition(" ")[0] for case in rows))
