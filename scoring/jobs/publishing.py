@@ -103,18 +103,19 @@ class Publishing:
 
     def finished(self, receipt: Receipt) -> None:
         """Take a receipt; publish its partition when it was the last one missing."""
-        self.take(receipt)
+        self.take(receipt.partition, [receipt])
         self.publish_due()
 
-    def take(self, receipt: Receipt) -> None:
-        """In any thread; its partition is due when it was the last one missing."""
+    def take(self, partition: str, receipts: Sequence[Receipt]) -> None:
+        """In any thread. The partition, which all of them are of, is due when the last one missing was among them."""
         with self._lock:
-            waiting = self._open[receipt.partition]
-            waiting.receipts[receipt.slice_id] = receipt
+            waiting = self._open[partition]
+            waiting.receipts |= {receipt.slice_id: receipt for receipt in receipts}
             if waiting.complete:
                 self._due.append(waiting)
-            self.account.add(receipt)
-            self.costs.add(receipt.found.mix)
+            self.account.add(receipts)
+            for receipt in receipts:
+                self.costs.add(receipt.found.mix)
 
     def publish_due(self) -> bool:
         """Partitions that became complete since the last call: costs nothing where there are none. Returns whether there were."""

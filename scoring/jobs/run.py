@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -112,7 +113,7 @@ class Pass:
         self._account.partitions.update(untouched(prepared))
 
     def go(self, should_stop: Callable[[], str | None]) -> RunRecord:
-        with about(run_id=self._run_id):
+        with about(run_id=self._run_id), closing(self._recalled):
             return self._go(should_stop)
 
     def _go(self, should_stop: Callable[[], str | None]) -> RunRecord:
@@ -180,9 +181,10 @@ class Pass:
     def _known(self, slice_ids: Sequence[str], partition: str) -> list[bool]:
         """Of which slices the log has a receipt. It is counted here and now: handed to another thread, each would cost twice."""
         receipts = self._recalled.take(slice_ids, partition)
-        for receipt in receipts:
-            if receipt is not None:
-                self._finished(receipt, logged=True)
+        if found := [receipt for receipt in receipts if receipt is not None]:
+            self._accept(found)
+            self._publishing.take(partition, found)
+            self._tell(found)
         return [receipt is not None for receipt in receipts]
 
     def _find(self, work: Slice) -> Receipt | None:
@@ -197,22 +199,28 @@ class Pass:
             self._worked = time.monotonic()
         self._receipts.flush_due()
 
-    def _finished(self, receipt: Receipt, logged: bool = False) -> None:
-        """`logged`: by a pass before this one; these come in the planner's thread, others in the driver's, which publishes."""
-        if not self._searched.accepts(receipt):
-            name = receipt.slice_id[:8]
-            raise TemporaryError(f"Slice {name} was staged by a lane that did not know who was erased meanwhile. Run again.")
-        if receipt.slice_id in self._staged:
-            with self._counting:
-                self._resumed_rows += receipt.rows_in
-                self._resumed_tokens += receipt.work.get("tokens", 0)
-        if logged:
-            self._publishing.take(receipt)
-        else:
-            self._receipts.add(receipt)
-            self._publishing.finished(receipt)
+    def _finished(self, receipt: Receipt) -> None:
+        """In the driver's thread, which publishes."""
+        self._accept([receipt])
+        self._receipts.add(receipt)
+        self._publishing.finished(receipt)
+        self._tell([receipt])
+
+    def _accept(self, receipts: Sequence[Receipt]) -> None:
+        """In either thread, as `_tell`."""
+        for receipt in receipts:
+            if not self._searched.accepts(receipt):
+                name = receipt.slice_id[:8]
+                raise TemporaryError(f"Slice {name} was staged by a lane that did not know who was erased meanwhile. Run again.")
+        resumed = [receipt for receipt in receipts if receipt.slice_id in self._staged]
+        with self._counting:
+            self._resumed_rows += sum(receipt.rows_in for receipt in resumed)
+            self._resumed_tokens += sum(receipt.work.get("tokens", 0) for receipt in resumed)
+
+    def _tell(self, receipts: Sequence[Receipt]) -> None:
         self._worked = time.monotonic()
-        self._watcher.finished(receipt)
+        for receipt in receipts:
+            self._watcher.finished(receipt)
 
     def _status(self, outcome: Outcome) -> Status:
         if outcome.ending == "done":

@@ -1,8 +1,10 @@
 """A run that goes on takes what is done from the log of receipts, believes nothing that is not staged, and needs no log."""
 
+import gc
 import os
 import sys
 import tracemalloc
+from contextlib import closing
 from pathlib import Path
 
 import daily
@@ -113,6 +115,30 @@ def test_without_its_log_or_its_plan_a_run_goes_on_the_same(stopped, harm, what)
     assert read_scores(job.workspace).collect()["id"].is_unique().all()
 
 
+def test_the_garbage_collector_is_spared_receipts_until_the_end(tmp_path):
+    store = LocalStore(str(tmp_path))
+    ids = logged(store, 3)
+    with closing(Recalled(store, "r", finished(store, "r"), ["all"])) as recalled:
+        assert recalled.take(["unknown"], "all") == [None]
+        assert not gc.get_freeze_count(), "what found nothing keeps nothing from it"
+        receipts = recalled.take(ids, "all")
+        assert gc.isenabled()
+        assert not watched(receipts)
+    assert watched(receipts)
+
+
+def watched(objects):
+    """Those that the collector looks at."""
+    places = {id(one) for one in gc.get_objects()}
+    return [one for one in objects if id(one) in places]
+
+
+def test_a_run_that_went_on_leaves_the_garbage_collector_as_it_was(stopped):
+    job, _, done = stopped
+    goes_on(job, done)
+    assert (gc.isenabled(), gc.get_freeze_count()) == (True, 0)
+
+
 def test_what_is_planned_and_done_is_not_planned_again(stopped):
     """Files that nobody could read, with the size and time that they had: only who looks at footers would notice."""
     job, _, done = stopped
@@ -209,20 +235,25 @@ def test_a_plan_keeps_no_slice(models, tmp_path):
     assert many - few < 4 * 290 * 100  # bytes: a slice and its fragment take some 600, the rows of a group one tuple's place
 
 
+def logged(store, count):
+    """So many slices of run r that are staged, and a log of them; their ids."""
+    log, todo = DoneLog(store, "r"), [Slice("all", (Fragment(f"/{n}", "v", None, 0, 1, 1),)) for n in range(count)]
+    for one in todo:
+        store.put(key_of("r", one.id), b"")
+        log.add(Receipt(one.id, "all", "a", 1, Counts(1), scores=StagedFile("k", 1, 0, "", store.stamp(key_of("r", one.id)))))
+    log.flush()
+    return [one.id for one in todo]
+
+
 def test_taking_in_twice_as_many_receipts_is_twice_the_work(tmp_path):
     def work(count):
         store = LocalStore(str(tmp_path / str(count)))
-        log, todo = DoneLog(store, "r"), [Slice("all", (Fragment(f"/{n}", "v", None, 0, 1, 1),)) for n in range(count)]
-        for one in todo:
-            store.put(key_of("r", one.id), b"")
-            log.add(Receipt(one.id, "all", "a", 1, Counts(1), scores=StagedFile("k", 1, 0, "", store.stamp(key_of("r", one.id)))))
-        log.flush()
+        ids = logged(store, count)
 
         def take():
-            recalled = Recalled(store, "r", finished(store, "r"), ["all"])
-            ids = [one.id for one in todo]
-            assert all(recalled.take(ids, "all"))
-            assert not any(recalled.take(ids, "all")), "a receipt is handed out once"
+            with closing(Recalled(store, "r", finished(store, "r"), ["all"])) as recalled:
+                assert all(recalled.take(ids, "all"))
+                assert not any(recalled.take(ids, "all")), "a receipt is handed out once"
 
         return lines(take)
 

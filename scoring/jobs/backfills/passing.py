@@ -99,15 +99,15 @@ class IntervalPass(Pass):
         self._dispatch = super()._dispatcher()
         return self._dispatch
 
-    def _finished(self, receipt: Receipt, logged: bool = False) -> None:
-        """What was complete is published when a slice counts as done. In the planner's thread for what was logged."""
+    def _finished(self, receipt: Receipt) -> None:
+        """What was complete is published when a slice counts as done."""
         try:
-            super()._finished(receipt, logged)
+            super()._finished(receipt)
         except BaseException:
             self._over = True
             raise
         with self._moved:
-            self._done += not logged
+            self._done += 1
             self._moved.notify_all()
 
     def _turn(self) -> None:
