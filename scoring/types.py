@@ -264,8 +264,12 @@ class Receipt:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Receipt:
-        """Fields that have a default may be left out. Raises: ValueError, TypeError or KeyError when the text is not a receipt."""
-        raw = json.loads(text if isinstance(text, str) else text.decode())  # json would guess the encoding, which takes as long
+        """As `from_plain`. Raises: ValueError, too."""
+        return cls.from_plain(json.loads(text if isinstance(text, str) else text.decode()))  # json would guess, which takes as long
+
+    @classmethod
+    def from_plain(cls, raw: dict[str, Any]) -> Receipt:
+        """Fields that have a default may be left out. Raises: ValueError, TypeError or KeyError when it is no receipt."""
         return cls(**{name: _PARTS[name](value) if name in _PARTS else value for name, value in dict(raw).items()})
 
 
@@ -283,16 +287,13 @@ FailureKind = Literal["input", "disk", "store", "model", "memory", "device-stick
 
 @dataclass(frozen=True)
 class Failure:
-    """A slice that a lane could not finish, as a record: exceptions do not cross processes (reliability note, decision 5).
-
-    `lane_usable` is False when the process must be replaced (a sticky CUDA error poisons every later call).
-    """
+    """A slice that a lane could not finish, as a record: exceptions do not cross processes (reliability note, decision 5)."""
 
     slice_id: str
     attempt: str
     kind: FailureKind
     message: str
-    lane_usable: bool = True
+    lane_usable: bool = True  # False: the process must be replaced (a sticky CUDA error poisons every later call)
 
 
 @dataclass(frozen=True)

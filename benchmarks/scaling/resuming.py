@@ -2,11 +2,12 @@
 
     python benchmarks/scaling/resuming.py --slices 1000000
 
-First a run is begun and stopped at once. Then a staged file and a logged receipt are made for all slices but one of each
-partition: every file is one of its own, with the bytes of one that a lane staged (whoever opened it would find the receipt of
-another slice). Then the same run goes on in a new process: footers are read, what is staged is found, receipts are taken in, the
-missing slices are scored. With `--publish 1` every partition is published, and at last the command is given again, with nothing
-left to do; without it partitions count as published when they are complete. The last line is a JSON object.
+First a run is begun and stopped at once. Then its plan is kept as a pass keeps it, and a staged file and a logged receipt are made
+for all slices but one of each partition: every file is one of its own, with the bytes of one that a lane staged (whoever opened it
+would find the receipt of another slice). Then the same run goes on in a new process: the plan and what is staged are found, the
+receipts are taken in, the missing slices are scored. With `--publish 1` every partition is published, and at last the command is
+given again, with nothing left to do; without it partitions count as published when they are complete. `--planned 0` keeps no plan:
+footers are read again. The last line is a JSON object.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from many import GROUP_ROWS, PARTITIONS, job_of, write_data, write_model
 from scoring.jobs import run as running
 from scoring.jobs.publishing import Publishing, Waiting
 from scoring.ledger.account import rows, total
+from scoring.ledger.plans import Plans
 from scoring.settings import Job, Sink
 from scoring.sinks.done import MOST, DoneLog
 from scoring.sinks.staged import StagedWriter, key_of
@@ -51,7 +53,7 @@ class Clock:
     def begin(self, run_id: str, resumed: bool, lanes: int, store: Any) -> None:
         pass
 
-    def planned(self, work: Slice) -> None:
+    def planned(self, partition: str, slices: int, rows: int) -> None:
         pass
 
     def finished(self, receipt: Receipt) -> None:
@@ -64,14 +66,14 @@ class Clock:
         pass
 
 
-def stage_all(job: Job, run_id: str) -> int:
+def stage_all(job: Job, run_id: str, planned: bool) -> int:
     """Returns how many slices were made to look done."""
     store, made = LocalStore(job.workspace), 0
     text, pattern = _staged(store)
-    log = DoneLog(store, run_id)
+    log, plans = DoneLog(store, run_id), Plans(store, run_id, job.source)
     store.path(f"runs/{run_id}/staged").mkdir(parents=True, exist_ok=True)
     for partition in discover.partitions(job.source, parquet.SUFFIXES):
-        work = list(slices.plan(partition, job.source))
+        work = list(plans.planning(partition, slices.plan(partition, job.source)))
         for one in work[:-1]:
             key = key_of(run_id, one.id)
             store.path(key).write_bytes(text)
@@ -82,6 +84,8 @@ def stage_all(job: Job, run_id: str) -> int:
             if made % MOST == 0:
                 log.flush()
     log.flush()
+    if planned:
+        plans.flush()
     return made
 
 
@@ -120,14 +124,14 @@ def _count(self: Publishing, waiting: Waiting, receipts: Sequence[Receipt]) -> P
     return PartitionRecord(waiting.partition.key, "published", rows(total(receipts)))
 
 
-def measure(folder: Path, scratch: Path, count: int, publish: bool) -> dict[str, float]:
+def measure(folder: Path, scratch: Path, count: int, publish: bool, planned: bool) -> dict[str, float]:
     data, bundle = write_data(folder, count), write_model(folder)
     workspace = scratch / "resume-workspace"
     shutil.rmtree(workspace, ignore_errors=True)
     job = job_of(data, bundle, workspace)
     job = replace(job, engine=replace(job.engine, kind="inline", lanes=1))
     stopped = running.run(job, "", Clock(), lambda: "stopped by the benchmark")
-    made = stage_all(job, stopped.run_id)
+    made = stage_all(job, stopped.run_id, planned)
     found = child(folder, scratch, count, publish)
     if found["known"] != made or found["rows"] != count * GROUP_ROWS or made != count - PARTITIONS:
         raise SystemExit(f"{made} slices were staged: {found}")
@@ -167,6 +171,7 @@ def main() -> None:
     ask.add_argument("--scratch", type=Path, help="the folder of the workspace")
     ask.add_argument("--slices", type=int, default=1_000_000)
     ask.add_argument("--publish", type=int, default=0)
+    ask.add_argument("--planned", type=int, default=1)
     ask.add_argument("--go-on", action="store_true", help=argparse.SUPPRESS)
     given = ask.parse_args()
     folder = given.folder.absolute()
@@ -175,7 +180,7 @@ def main() -> None:
         job = job_of(write_data(folder, given.slices), write_model(folder), scratch / "resume-workspace")
         print(json.dumps(go_on(replace(job, engine=replace(job.engine, kind="inline", lanes=1)), bool(given.publish))))
     else:
-        print(json.dumps(measure(folder, scratch, given.slices, bool(given.publish))))
+        print(json.dumps(measure(folder, scratch, given.slices, bool(given.publish), bool(given.planned))))
 
 
 if __name__ == "__main__":

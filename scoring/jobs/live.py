@@ -21,7 +21,7 @@ from typing import Any, Self
 from scoring.jobs import asked
 from scoring.settings import Job
 from scoring.stores import Store
-from scoring.types import RunRecord, Slice
+from scoring.types import RunRecord
 
 _NICE = 19  # the run comes first: where it takes all cores, START is a minute late
 _CHILD = f"import os, sys; os.nice({_NICE}); sys.path[:] = sys.argv[1:]; from scoring.respond.live import main; main()"
@@ -59,8 +59,8 @@ class Live:
             self._soon.start()
         self._watcher.begin(run_id, resumed, lanes, store)
 
-    def planned(self, work: Slice) -> None:
-        self._watcher.planned(work)
+    def planned(self, partition: str, slices: int, rows: int) -> None:
+        self._watcher.planned(partition, slices, rows)
 
     def finished(self, receipt: Any) -> None:
         self._watcher.finished(receipt)

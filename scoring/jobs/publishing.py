@@ -50,7 +50,7 @@ class Waiting:
 
 
 class Publishing:
-    """`begin`, `plan`, `planned` and `take` from the planner; `finished`, `publish_due` and `close` from the driver.
+    """`begin`, `plan`, `plan_all`, `planned` and `take` from the planner; `finished`, `publish_due` and `close` from the driver.
 
     `account` is told of every receipt and every verdict.
     """
@@ -87,6 +87,12 @@ class Publishing:
             told = work.fault is not None or all(f.rows is not None for f in work.fragments)
             waiting.promised = waiting.promised + work.rows if told and waiting.promised is not None else None
 
+    def plan_all(self, partition: Partition, slices: Sequence[str], promised: int | None) -> None:
+        """In place of `plan` for each of its slices. `promised` are the rows of all, None where only reading tells."""
+        with self._lock:
+            waiting = self._open[partition.key]
+            waiting.slices, waiting.promised = list(slices), promised
+
     def planned(self, partition: Partition) -> None:
         """There are no more slices of it; its receipts may all be there already."""
         with self._lock:
@@ -97,18 +103,19 @@ class Publishing:
 
     def finished(self, receipt: Receipt) -> None:
         """Take a receipt; publish its partition when it was the last one missing."""
-        self.take(receipt)
+        self.take(receipt.partition, [receipt])
         self.publish_due()
 
-    def take(self, receipt: Receipt) -> None:
-        """In any thread; its partition is due when it was the last one missing."""
+    def take(self, partition: str, receipts: Sequence[Receipt]) -> None:
+        """In any thread. The partition, which all of them are of, is due when the last one missing was among them."""
         with self._lock:
-            waiting = self._open[receipt.partition]
-            waiting.receipts[receipt.slice_id] = receipt
+            waiting = self._open[partition]
+            waiting.receipts |= {receipt.slice_id: receipt for receipt in receipts}
             if waiting.complete:
                 self._due.append(waiting)
-            self.account.add(receipt)
-            self.costs.add(receipt.found.mix)
+            self.account.add(receipts)
+            for receipt in receipts:
+                self.costs.add(receipt.found.mix)
 
     def publish_due(self) -> bool:
         """Partitions that became complete since the last call: costs nothing where there are none. Returns whether there were."""

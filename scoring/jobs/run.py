@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -26,6 +27,7 @@ from scoring.jobs.watching import Watching, repair_tables
 from scoring.ledger import runs
 from scoring.ledger.account import Account, rows
 from scoring.ledger.chain import Ledger
+from scoring.ledger.plans import Plans
 from scoring.ledger.suppressed import pin
 from scoring.log import Log, about
 from scoring.pool import LaneFactory, LanePool
@@ -38,9 +40,10 @@ from scoring.sinks.searched import Searched
 from scoring.sinks.staged import find, finished
 from scoring.sources import slices
 from scoring.stores import Store, open_store, probe
-from scoring.types import Check, Counts, PartitionRecord, Receipt, RunRecord, Slice, Status
+from scoring.types import Check, Counts, Partition, PartitionRecord, Receipt, RunRecord, Slice, Status
 
 _log = Log("jobs")
+_TOGETHER = 1_000  # slices whose receipts are taken in between two looks at whether the run goes on
 
 
 class Watcher(Protocol):
@@ -48,7 +51,7 @@ class Watcher(Protocol):
 
     def begin(self, run_id: str, resumed: bool, lanes: int, store: Store) -> None: ...
 
-    def planned(self, work: Slice) -> None: ...
+    def planned(self, partition: str, slices: int, rows: int) -> None: ...
 
     def finished(self, receipt: Receipt) -> None: ...
 
@@ -103,20 +106,21 @@ class Pass:
         self._recalled = Recalled(store, self._run_id, staged, [p.key for p in prepared.todo])
         self._staged = frozenset(staged)
         self._receipts = DoneLog(store, self._run_id)
+        self._plans, self._planned = Plans(store, self._run_id, job.source), (0, 0)
         self._counting, self._resumed_rows, self._resumed_tokens = threading.Lock(), 0, 0
         self._began, self._first_ready, self._worked = time.monotonic(), 0.0, 0.0
         self._loads = 0
         self._account.partitions.update(untouched(prepared))
 
     def go(self, should_stop: Callable[[], str | None]) -> RunRecord:
-        with about(run_id=self._run_id):
+        with about(run_id=self._run_id), closing(self._recalled):
             return self._go(should_stop)
 
     def _go(self, should_stop: Callable[[], str | None]) -> RunRecord:
         self._say_begin()
         pool = pool_of(self._job, self._prepared, self._run_id, pin(self._store, self._run_id, self._prepared.suppressed.names))
         self._began = time.monotonic()
-        given = (self._dispatcher(), pool, self._slices(), self._find, self._finished, should_stop)
+        given = (self._dispatcher(), pool, self._slices(), self._find, lambda _, receipt: self._finished(receipt), should_stop)
         with EnergyMeter(partial(_counters, self._job, self._prepared)) as energy:
             outcome = drive(*given, on_ready=self._ready, on_turn=self._turn)
             status = self._status(outcome)
@@ -145,26 +149,43 @@ class Pass:
         """Planned in the planner's thread; None for a slice that the log knows to be done. Of slices that are staged already those
         are handed out, too, that it does not know: a lane answers for them at once.
         """
-        count = rows = 0
         for partition in self._prepared.todo:
             self._publishing.begin(partition)
-            for work in slices.plan(partition, self._job.source):
-                count, rows = count + 1, rows + work.rows
-                if work.fault:
-                    _log.warning("file.fault", partition=partition.key, file=work.fragments[0].path, message=work.fault)
-                self._publishing.plan(work)
-                self._watcher.planned(work)
-                yield None if self._is_known(work) else work
+            yield from self._left(partition)
             self._publishing.planned(partition)
+        self._plans.flush()
         with about(run_id=self._run_id):  # the planner has a thread of its own
-            _log.info("run.planned", slices=count, rows=rows)
+            _log.info("run.planned", slices=self._planned[0], rows=self._planned[1])
 
-    def _is_known(self, work: Slice) -> bool:
-        """Whether the log has a receipt. It is counted here and now: handed to another thread, each would cost twice as much."""
-        receipt = self._recalled.take(work)
-        if receipt is not None:
-            self._finished(work, receipt, logged=True)
-        return receipt is not None
+    def _left(self, partition: Partition) -> Iterator[Slice | None]:
+        """The slices of a partition; None for one that the log knows to be done. A pass before this one may have kept the plan."""
+        kept = self._plans.kept(partition)
+        if kept is not None:
+            self._publishing.plan_all(partition, kept.ids, kept.rows)
+            self._count(partition, len(kept.ids), kept.known_rows)
+            for first in range(0, len(kept.ids), _TOGETHER):
+                known = self._known(kept.ids[first : first + _TOGETHER], partition.key)
+                yield from (None if is_known else kept.slice(first + n) for n, is_known in enumerate(known))
+            return
+        for work in self._plans.planning(partition, slices.plan(partition, self._job.source)):
+            if work.fault:
+                _log.warning("file.fault", partition=partition.key, file=work.fragments[0].path, message=work.fault)
+            self._publishing.plan(work)
+            self._count(partition, 1, work.rows)
+            yield None if self._known([work.id], partition.key)[0] else work
+
+    def _count(self, partition: Partition, slices: int, rows: int) -> None:
+        self._planned = self._planned[0] + slices, self._planned[1] + rows
+        self._watcher.planned(partition.key, slices, rows)
+
+    def _known(self, slice_ids: Sequence[str], partition: str) -> list[bool]:
+        """Of which slices the log has a receipt. It is counted here and now: handed to another thread, each would cost twice."""
+        receipts = self._recalled.take(slice_ids, partition)
+        if found := [receipt for receipt in receipts if receipt is not None]:
+            self._accept(found)
+            self._publishing.take(partition, found)
+            self._tell(found)
+        return [receipt is not None for receipt in receipts]
 
     def _find(self, work: Slice) -> Receipt | None:
         return find(self._store, self._run_id, work.id)
@@ -178,21 +199,28 @@ class Pass:
             self._worked = time.monotonic()
         self._receipts.flush_due()
 
-    def _finished(self, work: Slice, receipt: Receipt, logged: bool = False) -> None:
-        """`logged`: by a pass before this one; these come in the planner's thread, others in the driver's, which publishes."""
-        if not self._searched.accepts(receipt):
-            raise TemporaryError(f"Slice {work.id[:8]} was staged by a lane that did not know who was erased meanwhile. Run again.")
-        if work.id in self._staged:
-            with self._counting:
-                self._resumed_rows += receipt.rows_in
-                self._resumed_tokens += receipt.work.get("tokens", 0)
-        if logged:
-            self._publishing.take(receipt)
-        else:
-            self._receipts.add(receipt)
-            self._publishing.finished(receipt)
+    def _finished(self, receipt: Receipt) -> None:
+        """In the driver's thread, which publishes."""
+        self._accept([receipt])
+        self._receipts.add(receipt)
+        self._publishing.finished(receipt)
+        self._tell([receipt])
+
+    def _accept(self, receipts: Sequence[Receipt]) -> None:
+        """In either thread, as `_tell`."""
+        for receipt in receipts:
+            if not self._searched.accepts(receipt):
+                name = receipt.slice_id[:8]
+                raise TemporaryError(f"Slice {name} was staged by a lane that did not know who was erased meanwhile. Run again.")
+        resumed = [receipt for receipt in receipts if receipt.slice_id in self._staged]
+        with self._counting:
+            self._resumed_rows += sum(receipt.rows_in for receipt in resumed)
+            self._resumed_tokens += sum(receipt.work.get("tokens", 0) for receipt in resumed)
+
+    def _tell(self, receipts: Sequence[Receipt]) -> None:
         self._worked = time.monotonic()
-        self._watcher.finished(receipt)
+        for receipt in receipts:
+            self._watcher.finished(receipt)
 
     def _status(self, outcome: Outcome) -> Status:
         if outcome.ending == "done":

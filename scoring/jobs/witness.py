@@ -20,7 +20,7 @@ from scoring.redact import scrub
 from scoring.respond.logs import Logs
 from scoring.settings import Job
 from scoring.stores import Store, open_store
-from scoring.types import RunRecord, Slice
+from scoring.types import RunRecord
 
 _log = Log("jobs")
 
@@ -93,8 +93,8 @@ class Noted:
         if self._logs is not None:
             self._logs.begin(self.run_id, store)
 
-    def planned(self, work: Slice) -> None:
-        self._watcher.planned(work)
+    def planned(self, partition: str, slices: int, rows: int) -> None:
+        self._watcher.planned(partition, slices, rows)
 
     def finished(self, receipt: Any) -> None:
         self._watcher.finished(receipt)

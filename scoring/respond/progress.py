@@ -23,7 +23,7 @@ from rich.text import Text
 
 from scoring.respond.texts import clause
 from scoring.stores import Store
-from scoring.types import Counts, Receipt, RunRecord, Slice
+from scoring.types import Counts, Receipt, RunRecord
 
 _TICK_S = 0.25
 _LINE_EVERY_S = 5.0
@@ -44,9 +44,9 @@ class Meter:
         self._busy_s = 0.0
         self._marks: deque[tuple[float, int, int]] = deque([(now, 0, 0)])  # when, rows, tokens
 
-    def planned(self, work: Slice) -> None:
-        self.planned_rows += work.rows
-        self.planned_slices += 1
+    def planned(self, slices: int, rows: int) -> None:
+        self.planned_rows += rows
+        self.planned_slices += slices
 
     def finished(self, receipt: Receipt, now: float) -> None:
         if not self.done_slices:  # what came before the first slice was start-up, which says nothing of the rate
@@ -146,9 +146,9 @@ class ProgressWatcher:
             self._teller = threading.Thread(target=self._tell, name="progress", daemon=True)
             self._teller.start()
 
-    def planned(self, work: Slice) -> None:
+    def planned(self, partition: str, slices: int, rows: int) -> None:
         with self._lock:
-            self._meter.planned(work)
+            self._meter.planned(slices, rows)
 
     def finished(self, receipt: Receipt) -> None:
         with self._lock:

@@ -9,16 +9,18 @@ that file has the stamp that it had then. What is missing or damaged here costs 
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import json
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from scoring.errors import StoreError
 from scoring.stores import Store
-from scoring.types import Findings, Receipt, Slice, canonical
+from scoring.types import Findings, Receipt, canonical
 
 _ALWAYS, _NOTHING = ("slice_id", "partition", "attempt", "rows_in", "counts"), Findings()
 MOST, LATEST_S = 1_000, 30.0  # receipts in one object; how long one may wait to be written
@@ -72,16 +74,38 @@ class Recalled:
     def __len__(self) -> int:
         return len(self._texts)
 
-    def take(self, work: Slice) -> Receipt | None:
-        """The receipt of a slice; once only."""
-        text = self._texts.pop(work.id, None)
-        if text is None:
-            return None
-        with suppress(ValueError, TypeError, KeyError, AssertionError):
-            receipt = Receipt.from_json(text)
-            if receipt.slice_id == work.id and receipt.partition == work.partition and receipt.scores is not None:
-                return receipt
-        return None
+    def close(self) -> None:
+        """Let the garbage collector look again at what it was spared."""
+        gc.unfreeze()
+
+    def take(self, slice_ids: Sequence[str], partition: str) -> list[Receipt | None]:
+        """The receipts of slices of one partition, None where there is none; each is handed out once."""
+        texts = {name: text for name in slice_ids if (text := self._texts.pop(name, None)) is not None}
+        found: dict[str, Receipt] = {}
+        if not texts:
+            return [None for _ in slice_ids]
+        with _spared(), suppress(ValueError, TypeError, KeyError, AssertionError):
+            # Read as one text, so that all share the names of fields: less time, and half of the memory.
+            for name, raw in zip(texts, json.loads(b"[%s]" % b",".join(texts.values())), strict=True):
+                receipt = Receipt.from_plain(raw)
+                if receipt.slice_id == name and receipt.partition == partition and receipt.scores is not None:
+                    found[name] = receipt
+        return [found.get(name) for name in slice_ids]
+
+
+@contextmanager
+def _spared() -> Iterator[None]:
+    """What is made in here is kept from the collector of garbage: it holds no cycles, it stays, and being looked at again and again
+    takes a fifth of the time of going on. In all threads; the collector is back at once for all that is made later.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if enabled:
+            gc.enable()
 
 
 def forget_log(store: Store, run_id: str) -> None:

@@ -13,7 +13,7 @@ from scoring.settings import Job, build
 from scoring.sinks.publish import published
 from scoring.sinks.reader import read_scores
 from scoring.stores import open_store
-from scoring.types import RunRecord, Slice
+from scoring.types import RunRecord
 
 KEY = "5e" * 32
 PEOPLE, DAYS, ROWS = 20, 2, 60
@@ -27,7 +27,7 @@ class Quiet:
     def begin(self, run_id: str, resumed: bool, lanes: int, store: object) -> None:
         pass
 
-    def planned(self, work: Slice) -> None:
+    def planned(self, partition: str, slices: int, rows: int) -> None:
         pass
 
     def finished(self, receipt: object) -> None:

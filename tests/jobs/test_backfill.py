@@ -148,8 +148,8 @@ def test_a_failed_day_stops_no_other(models: Path, data: Path, tmp_path: Path) -
     """A file that is rewritten under the reader."""
 
     class Rewriting(daily.Quiet):
-        def planned(self, work: object) -> None:
-            if work.partition.endswith(DAYS[3]):  # type: ignore[attr-defined]
+        def planned(self, partition: str, slices: int, rows: int) -> None:
+            if partition.endswith(DAYS[3]):
                 daily.write(data, DAYS[3], daily.rows(60, 10))
 
     given = job(models, data, tmp_path / "w")

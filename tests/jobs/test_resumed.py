@@ -1,8 +1,11 @@
 """A run that goes on takes what is done from the log of receipts, believes nothing that is not staged, and needs no log."""
 
+import gc
 import os
 import sys
 import tracemalloc
+from contextlib import closing
+from pathlib import Path
 
 import daily
 import pyarrow as pa
@@ -23,16 +26,19 @@ DAY = "2026-01-01"
 
 
 class Counting(daily.Quiet):
-    """Stops the run after some receipts; keeps their attempts."""
+    """Stops the run after some receipts, once its plan is kept; keeps their attempts."""
 
     def __init__(self, most=FILES + 1):
         self.most, self.attempts = most, []
+
+    def begin(self, run_id, resumed, lanes, store):
+        self.store = store
 
     def finished(self, receipt):
         self.attempts.append((receipt.slice_id, receipt.attempt))
 
     def stop(self):
-        return "enough" if len(self.attempts) >= self.most else None
+        return "enough" if len(self.attempts) >= self.most and kept(self.store, "plan") else None
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +61,8 @@ def stopped(models, tmp_path):
     return job, record.run_id, dict(watcher.attempts)
 
 
-def logs(store):
-    return [key for key in store.list("runs") if "/done/" in key]
+def kept(store, what):
+    return [key for key in store.list("runs") if f"/{what}/" in key]
 
 
 def overwrite(path, keep_time):
@@ -93,20 +99,70 @@ def test_a_file_that_changed_is_not_what_was_logged(stopped):
     assert f"{min(done)}.parquet is damaged" in record.message
 
 
+@pytest.mark.parametrize("what", ["done", "plan"])
 @pytest.mark.parametrize("harm", ["gone", "torn", "flipped", "empty"])
-def test_without_its_log_a_run_goes_on_the_same(stopped, harm):
+def test_without_its_log_or_its_plan_a_run_goes_on_the_same(stopped, harm, what):
     job, _, done = stopped
     store = LocalStore(job.workspace)
-    (key,) = logs(store)
+    (key,) = kept(store, what)
     path, text = store.path(key), store.get(key)
     if harm == "gone":
         path.unlink()
     else:
-        path.write_bytes(
-            {"torn": text[: len(text) // 2], "flipped": text.replace(b'"attempt":"', b'"attempt":"x'), "empty": b""}[harm]
-        )
+        flipped = text[:-9] + bytes([text[-9] ^ 1]) + text[-8:]
+        path.write_bytes({"torn": text[: len(text) // 2], "flipped": flipped, "empty": b""}[harm])
     goes_on(job, done)
     assert read_scores(job.workspace).collect()["id"].is_unique().all()
+
+
+def test_the_garbage_collector_is_spared_receipts_until_the_end(tmp_path):
+    store = LocalStore(str(tmp_path))
+    ids = logged(store, 3)
+    with closing(Recalled(store, "r", finished(store, "r"), ["all"])) as recalled:
+        assert recalled.take(["unknown"], "all") == [None]
+        assert not gc.get_freeze_count(), "what found nothing keeps nothing from it"
+        receipts = recalled.take(ids, "all")
+        assert gc.isenabled()
+        assert not watched(receipts)
+    assert watched(receipts)
+
+
+def watched(objects):
+    """Those that the collector looks at."""
+    places = {id(one) for one in gc.get_objects()}
+    return [one for one in objects if id(one) in places]
+
+
+def test_a_run_that_went_on_leaves_the_garbage_collector_as_it_was(stopped):
+    job, _, done = stopped
+    goes_on(job, done)
+    assert (gc.isenabled(), gc.get_freeze_count()) == (True, 0)
+
+
+def test_what_is_planned_and_done_is_not_planned_again(stopped):
+    """Files that nobody could read, with the size and time that they had: only who looks at footers would notice."""
+    job, _, done = stopped
+    for path in files_of(job, done):
+        overwrite(path, keep_time=True)
+    goes_on(job, done)
+
+
+def test_a_plan_does_not_outlive_a_file(stopped):
+    job, _, done = stopped
+    (other, *_) = {Path(file.path) for file in files(job)} - files_of(job, done)
+    other.unlink()
+    record = run(job, "", Counting())
+    assert (record.status, record.rows["scored"]) == ("published", (FILES - 1) * daily.ROWS)
+
+
+def files(job):
+    (partition,) = discover.partitions(job.source, parquet.SUFFIXES)
+    return partition.files
+
+
+def files_of(job, done):
+    (partition,) = discover.partitions(job.source, parquet.SUFFIXES)
+    return {Path(one.fragments[0].path) for one in slices.plan(partition, job.source) if one.id in done}
 
 
 def test_what_is_not_staged_is_scored_again_whatever_was_logged(stopped):
@@ -179,19 +235,25 @@ def test_a_plan_keeps_no_slice(models, tmp_path):
     assert many - few < 4 * 290 * 100  # bytes: a slice and its fragment take some 600, the rows of a group one tuple's place
 
 
+def logged(store, count):
+    """So many slices of run r that are staged, and a log of them; their ids."""
+    log, todo = DoneLog(store, "r"), [Slice("all", (Fragment(f"/{n}", "v", None, 0, 1, 1),)) for n in range(count)]
+    for one in todo:
+        store.put(key_of("r", one.id), b"")
+        log.add(Receipt(one.id, "all", "a", 1, Counts(1), scores=StagedFile("k", 1, 0, "", store.stamp(key_of("r", one.id)))))
+    log.flush()
+    return [one.id for one in todo]
+
+
 def test_taking_in_twice_as_many_receipts_is_twice_the_work(tmp_path):
     def work(count):
         store = LocalStore(str(tmp_path / str(count)))
-        log, todo = DoneLog(store, "r"), [Slice("all", (Fragment(f"/{n}", "v", None, 0, 1, 1),)) for n in range(count)]
-        for one in todo:
-            store.put(key_of("r", one.id), b"")
-            log.add(Receipt(one.id, "all", "a", 1, Counts(1), scores=StagedFile("k", 1, 0, "", store.stamp(key_of("r", one.id)))))
-        log.flush()
+        ids = logged(store, count)
 
         def take():
-            recalled = Recalled(store, "r", finished(store, "r"), ["all"])
-            assert all(recalled.take(one) for one in todo)
-            assert not any(recalled.take(one) for one in todo), "a receipt is handed out once"
+            with closing(Recalled(store, "r", finished(store, "r"), ["all"])) as recalled:
+                assert all(recalled.take(ids, "all"))
+                assert not any(recalled.take(ids, "all")), "a receipt is handed out once"
 
         return lines(take)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from scoring.respond.progress import Meter, ProgressWatcher
 from scoring.stores import LocalStore
-from scoring.types import Counts, Fragment, Receipt, RunRecord, Slice
+from scoring.types import Counts, Receipt, RunRecord
 
 counts = st.builds(Counts, st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6))
 steps = st.lists(st.tuples(st.floats(0, 100), counts), max_size=30)
@@ -22,10 +22,6 @@ def receipt(found, seconds=0.5):
     return Receipt("id", "all", "a", found.total, found, seconds={"read": seconds})
 
 
-def work(rows):
-    return Slice("all", (Fragment("f", "v", None, 0, rows, 0),), None)
-
-
 def record(status="published"):
     return RunRecord("r", status, {}, (), {}, {}, {}, {}, {})
 
@@ -33,7 +29,7 @@ def record(status="published"):
 @given(steps, st.integers(0, 10**8))
 def test_the_meter_counts_every_row_and_never_runs_backwards(found, planned):
     meter, now = Meter(0.0), 0.0
-    meter.planned(work(planned))
+    meter.planned(1, planned)
     for passed, one in found:
         now += passed
         meter.finished(receipt(one), now)
@@ -52,7 +48,7 @@ def test_the_meter_counts_every_row_and_never_runs_backwards(found, planned):
 
 def test_the_rate_is_that_of_the_last_minute_and_the_eta_spans_both_rates():
     meter = Meter(0.0)
-    meter.planned(work(100_000))
+    meter.planned(1, 100_000)
     for second in range(1, 101):
         meter.finished(receipt(Counts(100 if second <= 40 else 300, 0, 0), 1.0), float(second))
     assert meter.rate() == pytest.approx(300, rel=0.02)
@@ -64,7 +60,7 @@ def test_the_rate_is_that_of_the_last_minute_and_the_eta_spans_both_rates():
 
 def test_starting_up_says_nothing_of_the_rate():
     meter = Meter(0.0)
-    meter.planned(work(2_000))
+    meter.planned(1, 2_000)
     meter.finished(receipt(Counts(1_000, 0, 0), 2.0), 100.0)
     assert meter.rate() == pytest.approx(500)
 
@@ -73,7 +69,7 @@ def run_with(watcher, store, slices=3):
     """What a run tells a watcher."""
     watcher.begin("r", False, 2, store)
     for _ in range(slices):
-        watcher.planned(work(10))
+        watcher.planned("all", 1, 10)
     for _ in range(slices):
         watcher.finished(receipt(Counts(9, 1, 0)))
     watcher.end(record())
@@ -116,7 +112,7 @@ def test_plain_lines_where_there_is_no_terminal(tmp_path):
     out = io.StringIO()
     with ProgressWatcher(out, line_every_s=0.0) as watcher:
         watcher.begin("r", True, 2, LocalStore(str(tmp_path)))
-        watcher.planned(work(1_000))
+        watcher.planned("all", 1, 1_000)
         watcher.finished(receipt(Counts(400, 20, 0)))
         watcher.end(record())
     lines = out.getvalue().splitlines()
@@ -179,7 +175,7 @@ def test_a_store_that_never_answers_slows_nothing_but_the_end_and_that_for_a_set
     assert store.asked.wait(10)  # it is stuck now
     told_at = time.monotonic()
     for _ in range(1_000):
-        watcher.planned(work(1))
+        watcher.planned("all", 1, 1)
         watcher.finished(receipt(Counts(1, 0, 0)))
     assert time.monotonic() - told_at < 1.0
     watcher.end(record())
@@ -194,7 +190,7 @@ WORK |= {"padding_avoided": 1_292_308, "tokenise_us": 260_000}
 
 def test_a_line_tells_of_texts_where_there_are_any():
     meter = Meter(0.0)
-    meter.planned(work(100))
+    meter.planned(1, 100)
     meter.finished(replace(receipt(Counts(100, 0, 0), 20.0), work=WORK), 40.0)
     assert meter.sentence().endswith(
         "; 1.2 M tokens (61,600 tokens/s), tokenising 1.3%, padding avoided 48%, duplicates saved 12%, 1,214 truncated"

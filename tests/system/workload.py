@@ -24,7 +24,7 @@ from scoring.settings import Column, Job, build
 from scoring.sinks.publish import Manifest, published
 from scoring.sinks.reader import read_scores
 from scoring.stores import LocalStore, open_store
-from scoring.types import Receipt, RunRecord, Slice
+from scoring.types import Receipt, RunRecord
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -45,7 +45,7 @@ class Quiet:
     def begin(self, run_id: str, resumed: bool, lanes: int, store: object) -> None:
         self.resumed = resumed
 
-    def planned(self, work: Slice) -> None:
+    def planned(self, partition: str, slices: int, rows: int) -> None:
         pass
 
     def finished(self, receipt: Receipt) -> None:

@@ -24,7 +24,6 @@ from scoring.pool.actions import Outcome
 from scoring.pool.dispatcher import Dispatcher
 from scoring.release.change import Decision
 from scoring.sinks.publish import current
-from scoring.sources import slices
 from scoring.types import Check, Counts, Partition, PartitionRecord, Receipt, RunRecord, Slice, Status
 
 _ROOM = 4  # slices in hand for each that a lane works at
@@ -100,15 +99,15 @@ class IntervalPass(Pass):
         self._dispatch = super()._dispatcher()
         return self._dispatch
 
-    def _finished(self, work: Slice, receipt: Receipt, logged: bool = False) -> None:
-        """What was complete is published when a slice counts as done. In the planner's thread for what was logged."""
+    def _finished(self, receipt: Receipt) -> None:
+        """What was complete is published when a slice counts as done."""
         try:
-            super()._finished(work, receipt, logged)
+            super()._finished(receipt)
         except BaseException:
             self._over = True
             raise
         with self._moved:
-            self._done += not logged
+            self._done += 1
             self._moved.notify_all()
 
     def _turn(self) -> None:
@@ -136,16 +135,14 @@ class IntervalPass(Pass):
                 time.sleep(_TAKEN_S)  # others work at all that is left
                 continue
             self._publishing.begin(partition)
-            for work in slices.plan(partition, self._job.source):
+            for work in self._left(partition):
                 if not self._has_room(partition):
                     break
-                self._publishing.plan(work)
-                self._watcher.planned(work)
-                known = self._is_known(work)
-                self._yielded += not known
-                yield None if known else work
+                self._yielded += work is not None
+                yield work
             else:
                 self._publishing.planned(partition)
+        self._plans.flush()
 
     def _next(self, waiting: deque[Partition]) -> Partition | None:
         """The first that is free, its lease taken. Those whose decision does not hold any more are settled on the way."""
