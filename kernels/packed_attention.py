@@ -51,6 +51,9 @@ CONFIGS = {
 }
 
 
+_NARROW_TOKENS = 32
+
+
 def segments_of(offsets: torch.Tensor, tokens: int) -> torch.Tensor:
     """The sequence of each token, int32 [tokens], from `offsets` int32 [B+1]; made once a batch, for all layers. Nothing is read
     back from the device: `tokens` is what the host knows already. Empty sequences own no token."""
@@ -66,18 +69,21 @@ def reference(
     all; `cos`, `sin` float32 [positions, D/2]; `slopes` float32 [heads]. Returns [T, heads, D] of qkv's dtype.
 
     Neighbours of one length are computed together, where they lie: a stream sorted by length takes a call for each length.
-    Queries of long sequences go in parts: memory is T x heads x D and 64 MB.
+    Queries of long sequences go in parts: memory is T x heads x D and 64 MB. On a CPU sequences of bfloat16 that are not short are
+    multiplied as they are, and added up in float32: half of the time of float32 at 256 tokens on AMX, with 16 tokens more.
     """
     out = qkv.new_zeros((qkv.shape[0], *qkv.shape[2:]))
     wide = torch.promote_types(qkv.dtype, torch.float32)
+    narrow = qkv.device.type == "cpu" and qkv.dtype == torch.bfloat16 and slopes is None
     lengths, counts = torch.unique_consecutive(offsets.diff(), return_counts=True)
     start = 0
     for length, count in zip(lengths.tolist(), counts.tolist(), strict=True):
         end = start + length * count
         if length:
-            q, k, v = qkv[start:end].unflatten(0, (count, length)).to(wide).permute(2, 0, 3, 1, 4)
+            kept = qkv.dtype if narrow and length >= _NARROW_TOKENS else wide
+            q, k, v = qkv[start:end].unflatten(0, (count, length)).to(kept).permute(2, 0, 3, 1, 4)
             if cos is not None and sin is not None:
-                q, k = (_rotated(part, cos.to(wide), sin.to(wide)) for part in (q, k))
+                q, k = (_rotated(part, cos.to(wide), sin.to(wide)).to(kept) for part in (q, k))
             out[start:end].unflatten(0, (count, length)).copy_(_attended(q, k, v, scale, window, slopes).transpose(1, 2))
         start = end
     return out

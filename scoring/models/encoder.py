@@ -32,6 +32,7 @@ class Encoder:
         self._weights = {name: tensors[name].to(device, dtype) for name in names}
         if shape.kind == "bert":  # added once, before the first rounding
             self._weights |= {n: tensors[n].to(device) for n in names if n.startswith("embeddings.") and ".norm." not in n}
+        self._packed = _packed(self._weights) if self._rows == BF16_ROWS else {}
         self._zeros = torch.zeros(shape.hidden, device=device, dtype=dtype)  # where there is no bias, or nothing to add
         self._rotary = [_rotary(shape, theta, device) if shape.kind == "modernbert" else (None, None) for theta in shape.theta]
 
@@ -98,10 +99,16 @@ class Encoder:
         return self._linear(f"layers.{n}.attention_out", seen.view(len(x), shape.hidden))
 
     def _linear(self, name: str, x: torch.Tensor) -> torch.Tensor:
-        weight, bias = self._weights[f"{name}.weight"], self._weights.get(f"{name}.bias")
         if self._rows == STRIP or len(x) <= self._rows:
-            return F.linear(x, weight, bias)
-        return torch.cat([F.linear(part, weight, bias) for part in torch.split(x, self._rows)])
+            return self._product(name, x)
+        return torch.cat([self._product(name, part) for part in torch.split(x, self._rows)])
+
+    def _product(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        bias, packed = self._weights.get(f"{name}.bias"), self._packed.get(f"{name}.weight")
+        if packed is None:
+            return F.linear(x, self._weights[f"{name}.weight"], bias)
+        product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+        return product
 
     def _norm(
         self, name: str, x: torch.Tensor, residual: torch.Tensor | None, keep_sum: bool = False
@@ -110,6 +117,16 @@ class Encoder:
         if residual is None:
             return F.layer_norm(x, x.shape[1:], weight, bias, self._shape.epsilon), x
         return ops.add_norm()(x, residual, weight, bias, self._shape.epsilon, keep_sum)
+
+
+def _packed(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Factors of products in the order in which oneDNN reads them, taken out of `weights`; F.linear orders them at each call, which
+    takes a tenth of the time and gives the same bits. None where oneDNN does not multiply bfloat16. torch.compile uses them, too.
+    """
+    if not (torch._C._has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        return {}
+    factors = [name for name, weight in weights.items() if name.startswith("layers.") and weight.ndim == 2]
+    return {name: torch.ops.mkldnn._reorder_linear_weight(weights.pop(name), BF16_ROWS) for name in factors}
 
 
 def _rotary(shape: Shape, theta: float, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

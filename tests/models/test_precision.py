@@ -32,7 +32,7 @@ def test_a_text_longer_than_a_product(tmp_path):
     np.testing.assert_allclose(found, plainly("long", folder, asked), atol=0.1)
 
 
-@pytest.mark.parametrize("kind", ["wide", "labels"])
+@pytest.mark.parametrize("kind", ["wide", "labels", "long"])
 @settings(max_examples=5, deadline=None)
 @given(data=st.data(), threads=st.sampled_from([1, 2]))
 def test_neighbours_change_no_bit(kind, data, threads):
