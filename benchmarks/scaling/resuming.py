@@ -73,7 +73,8 @@ def stage_all(job: Job, run_id: str, planned: bool) -> int:
     log, plans = DoneLog(store, run_id), Plans(store, run_id, job.source)
     store.path(f"runs/{run_id}/staged").mkdir(parents=True, exist_ok=True)
     for partition in discover.partitions(job.source, parquet.SUFFIXES):
-        work = list(plans.planning(partition, slices.plan(partition, job.source)))
+        found = slices.plan(partition, job.source)
+        work = list(plans.planning(partition, found) if planned else found)
         for one in work[:-1]:
             key = key_of(run_id, one.id)
             store.path(key).write_bytes(text)
