@@ -42,7 +42,8 @@ def main() -> None:
     )
     for case in cases:
         printed(found, [Pair(f"text {case.kind} {names.get(mine, mine)} / {other}", case, mine, other) for mine, other in wanted])
-        print(json.dumps(_products(case, [line for line in found if line["case"] == case.name and line["contender"] == "bare"])))
+        turns = [line for line in found if line["case"] == case.name and "round" in line]
+        print(json.dumps(_products(case, [line for line in turns if line["contender"] == "bare"])))
 
 
 def _products(case: Case, lines: list[dict[str, Any]]) -> dict[str, Any]:
