@@ -51,7 +51,7 @@ CONFIGS = {
 }
 
 
-_NARROW_TOKENS = 32
+_NARROW_TOKENS, _NARROW_THREADS = 32, 16
 
 
 def segments_of(offsets: torch.Tensor, tokens: int) -> torch.Tensor:
@@ -70,11 +70,13 @@ def reference(
 
     Neighbours of one length are computed together, where they lie: a stream sorted by length takes a call for each length.
     Queries of long sequences go in parts: memory is T x heads x D and 64 MB. On a CPU sequences of bfloat16 that are not short are
-    multiplied as they are, and added up in float32: half of the time of float32 at 256 tokens on AMX, with 16 tokens more.
+    multiplied as they are, and added up in float32: half of the time of float32 at 256 tokens on AMX, with 16 tokens more. Not on
+    many threads: torch would choose by the number of neighbours how keys are read, and the bits with it.
     """
     out = qkv.new_zeros((qkv.shape[0], *qkv.shape[2:]))
     wide = torch.promote_types(qkv.dtype, torch.float32)
     narrow = qkv.device.type == "cpu" and qkv.dtype == torch.bfloat16 and slopes is None
+    narrow = narrow and torch.get_num_threads() <= _NARROW_THREADS
     lengths, counts = torch.unique_consecutive(offsets.diff(), return_counts=True)
     start = 0
     for length, count in zip(lengths.tolist(), counts.tolist(), strict=True):

@@ -149,11 +149,13 @@ class Pass:
         """Planned in the planner's thread; None for a slice that the log knows to be done. Of slices that are staged already those
         are handed out, too, that it does not know: a lane answers for them at once.
         """
-        for partition in self._prepared.todo:
-            self._publishing.begin(partition)
-            yield from self._left(partition)
-            self._publishing.planned(partition)
-        self._plans.flush()
+        try:
+            for partition in self._prepared.todo:
+                self._publishing.begin(partition)
+                yield from self._left(partition)
+                self._publishing.planned(partition)
+        finally:
+            self._plans.flush()  # also where the run ends before all is planned
         with about(run_id=self._run_id):  # the planner has a thread of its own
             _log.info("run.planned", slices=self._planned[0], rows=self._planned[1])
 

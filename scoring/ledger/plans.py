@@ -4,8 +4,8 @@
                                               partition, and the names of their plans in the metadata
 
 Kept of partitions that were planned to their end, without a file at fault: an unreadable file may be readable next time. A plan
-holds for the files and the source settings that it was made of, and for no others. Advice, like the receipts in `sinks/done.py`:
-what is missing or damaged here is planned anew.
+holds for the files, source settings and version of scoring that it was made of, and for no others. Advice, like the receipts in
+`sinks/done.py`: what is missing, damaged or of another make here is planned anew.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from scoring import __version__
 from scoring.errors import StoreError
 from scoring.settings import Source
 from scoring.stores import Store
 from scoring.types import Fragment, Partition, Slice, digest
 
 _FORMAT = 1  # counts up when a line is written otherwise
-_MOST = 20_000  # slices in one object, about
-_SCHEMA = pa.schema([("id", pa.string()), ("rows", pa.int64()), ("work", pa.string())])  # type: ignore[arg-type]
+_MOST, _LATEST_S = 20_000, 30.0  # slices in one object, about; how long a plan may wait to be written
+_SCHEMA = pa.schema([("id", pa.string()), ("rows", pa.int64()), ("work", pa.large_string())])  # type: ignore[arg-type]
 
 
 class Kept:
@@ -54,11 +56,11 @@ class Plans:
         """Raises: StoreError: what there is cannot be listed."""
         self._store, self._folder, self._settings = store, f"runs/{run_id}/plan", settings
         self._found: dict[str, tuple[pa.RecordBatchFileReader, int]] = {}
-        for reader in _readers(store, self._folder):
-            names = json.loads(reader.schema.metadata[b"plans"])
+        for reader, names in _whole(store, self._folder):
             self._found |= {name: (reader, n) for n, name in enumerate(names)}
         self._names: list[str] = []
         self._batches: list[pa.RecordBatch] = []
+        self._written = time.monotonic()
 
     def kept(self, partition: Partition) -> Kept | None:
         """Once only: it is forgotten here, so that memory goes with what is done."""
@@ -77,13 +79,13 @@ class Plans:
         if sound and ids:
             self._names.append(self._name(partition))
             self._batches.append(pa.record_batch([ids, rows, work], schema=_SCHEMA))
-        if sum(batch.num_rows for batch in self._batches) >= _MOST:
+        if sum(batch.num_rows for batch in self._batches) >= _MOST or time.monotonic() - self._written >= _LATEST_S:
             self.flush()
 
     def flush(self) -> None:
         """Raises nothing: what is not written is planned again."""
         names, batches = self._names, self._batches
-        self._names, self._batches = [], []
+        self._names, self._batches, self._written = [], [], time.monotonic()
         if not names:
             return
         sink = pa.BufferOutputStream()
@@ -98,7 +100,7 @@ class Plans:
 
     def _name(self, partition: Partition) -> str:
         """Of a plan: all that it depends on."""
-        return digest([_FORMAT, partition.key, sorted(partition.files, key=lambda f: f.path), self._settings])
+        return digest([_FORMAT, __version__, partition.key, sorted(partition.files, key=lambda f: f.path), self._settings])
 
 
 def _text(work: Slice) -> str:
@@ -106,13 +108,16 @@ def _text(work: Slice) -> str:
     return json.dumps([[(f.path, f.version, f.groups, f.first_row, f.rows, f.bytes) for f in work.fragments], work.absent])
 
 
-def _readers(store: Store, folder: str) -> Iterator[pa.RecordBatchFileReader]:
-    """Of all objects that are whole."""
+def _whole(store: Store, folder: str) -> Iterator[tuple[pa.RecordBatchFileReader, list[str]]]:
+    """Of all objects that are, and that this version can read: a batch for each name."""
     for key in store.list(folder):
-        with suppress(StoreError, OSError):
+        with suppress(StoreError, OSError, pa.ArrowException, ValueError, TypeError, KeyError):
             said, _, content = store.get(key).partition(b"\n")
             if said == _digest(content):
-                yield pa.ipc.open_file(content)
+                reader = pa.ipc.open_file(content)
+                names = json.loads(reader.schema.metadata[b"plans"])
+                if reader.schema.remove_metadata() == _SCHEMA and len(names) == reader.num_record_batches:
+                    yield reader, names
 
 
 def _digest(content: bytes) -> bytes:

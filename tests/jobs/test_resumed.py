@@ -147,6 +147,24 @@ def test_what_is_planned_and_done_is_not_planned_again(stopped):
     goes_on(job, done)
 
 
+def test_a_run_that_ends_before_all_is_planned_keeps_what_is(models, tmp_path):
+    for n in range(40):
+        pq.write_table(daily.rows(n, 100), daily.write(tmp_path / "data", f"day-{n}", daily.rows(n, 1)), row_group_size=1)
+    job = daily.job(models, tmp_path / "data", tmp_path / "w", source__slice_rows=1)
+
+    class Planned(daily.Quiet):
+        slices = 0
+
+        def planned(self, partition, slices, rows):
+            self.slices += slices
+
+    watcher = Planned()
+    record = run(job, "", watcher, lambda: "enough" if watcher.slices > 150 else None)
+    assert record.status == "paused"
+    assert watcher.slices < 40 * 100, "nothing is shown where all was planned"
+    assert kept(LocalStore(job.workspace), "plan")
+
+
 def test_a_plan_does_not_outlive_a_file(stopped):
     job, _, done = stopped
     (other, *_) = {Path(file.path) for file in files(job)} - files_of(job, done)

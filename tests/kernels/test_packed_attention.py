@@ -279,3 +279,19 @@ def test_what_the_kernel_refuses_is_computed_by_torch():
     assert "tokens" in module.refuses(**{**arguments([5]), "qkv": many})
     apart = torch.empty(1, dtype=torch.bfloat16, device="meta").as_strided((2, 3, 1, 32), (module.FARTHEST_ROW, 32, 32, 1))
     assert "apart" in module.refuses(**{**arguments([5]), "qkv": apart})
+
+
+@pytest.mark.skipif(DEVICE != "cpu", reason="about threads of a CPU")
+@pytest.mark.parametrize("threads", [1, 2, 32, 64])
+def test_neighbours_change_no_bit_on_any_number_of_threads(threads):
+    """From 32 threads on torch reads keys of bfloat16 otherwise where more sequences are computed together."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for length in (33, 64, 65, 77, 90, 100, 127, 256):
+            together = arguments([length] * 4, 12, 32, torch.bfloat16)
+            alone = {**together, "qkv": together["qkv"][:length], "offsets": together["offsets"][:2]}
+            alone["segments"] = together["segments"][:length]
+            assert torch.equal(module.reference(**alone), module.reference(**together)[:length]), length
+    finally:
+        torch.set_num_threads(before)

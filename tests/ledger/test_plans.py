@@ -1,11 +1,14 @@
 """The plan of a run comes back as it was kept, or not at all."""
 
+import hashlib
 import string
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scoring.ledger import plans as plans_module
 from scoring.ledger.plans import Plans
 from scoring.settings import Source
 from scoring.stores import LocalStore
@@ -76,6 +79,35 @@ def test_a_partition_that_was_not_planned_to_its_end_is_planned_anew(tmp_path):
     next(planning)
     planning.close()
     plans.flush()
+    assert kept(store, DAY) is None
+
+
+def arrow(schema):
+    sink = pa.BufferOutputStream()
+    pa.ipc.new_file(sink, schema).close()
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"no Arrow",
+        arrow(pa.schema({"id": pa.string()})),
+        arrow(pa.schema({}, {"plans": "no JSON"})),
+        arrow(pa.schema({}, {"plans": "3"})),
+    ],
+)
+def test_an_object_of_another_make_is_passed_over(tmp_path, content):
+    store = LocalStore(str(tmp_path))
+    keep(store, DAY, [work(1)])
+    store.put("runs/r/plan/other.log", hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+    assert kept(store, DAY).ids == [work(1).id]
+
+
+def test_another_version_plans_anew(tmp_path, monkeypatch):
+    store = LocalStore(str(tmp_path))
+    keep(store, DAY, [work(1)])
+    monkeypatch.setattr(plans_module, "__version__", "another")
     assert kept(store, DAY) is None
 
 

@@ -34,15 +34,16 @@ def test_a_text_longer_than_a_product(tmp_path):
 
 @pytest.mark.parametrize("kind", ["wide", "labels", "long"])
 @settings(max_examples=5, deadline=None)
-@given(data=st.data(), threads=st.sampled_from([1, 2]))
+@given(data=st.data(), threads=st.sampled_from([1, 2, 64]))
 def test_neighbours_change_no_bit(kind, data, threads):
-    """Of widths where oneDNN would add up products of few rows otherwise, too."""
+    """Of widths where oneDNN would add up products of few rows otherwise, too. Many threads attend otherwise than few."""
     model, batch, whole = case(kind, "bf16")
     chosen = data.draw(st.lists(st.integers(0, batch.num_rows - 1), min_size=1, max_size=60))
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        np.testing.assert_array_equal(bits(model, batch.take(chosen)), whole[chosen])
+        expected = whole if threads < 16 else bits(model, batch)
+        np.testing.assert_array_equal(bits(model, batch.take(chosen)), expected[chosen])
     finally:
         torch.set_num_threads(before)
 

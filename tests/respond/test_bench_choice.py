@@ -2,7 +2,7 @@
 
 from xml.etree import ElementTree
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scoring.respond.bench.choice import choose, dominates, pareto
@@ -83,6 +83,7 @@ def test_alike_are_exactly_those_that_nobody_beats_either(results):
 
 
 @given(st.lists(st.floats(1, 1e9), min_size=1, max_size=8), prices)
+@example([999999999.9999999, 1e9], None)
 def test_without_spread_the_chosen_one_is_never_dominated(found, price):
     results = [result(f"c{n}", [rate], price) for n, rate in enumerate(found)]
     chosen = choose(results)

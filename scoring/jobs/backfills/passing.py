@@ -129,20 +129,22 @@ class IntervalPass(Pass):
 
     def _slices(self) -> Iterator[Slice | None]:
         waiting = deque(self._prepared.todo)
-        while waiting and self._may_begin():
-            partition = self._next(waiting)
-            if partition is None:
-                time.sleep(_TAKEN_S)  # others work at all that is left
-                continue
-            self._publishing.begin(partition)
-            for work in self._left(partition):
-                if not self._has_room(partition):
-                    break
-                self._yielded += work is not None
-                yield work
-            else:
-                self._publishing.planned(partition)
-        self._plans.flush()
+        try:
+            while waiting and self._may_begin():
+                partition = self._next(waiting)
+                if partition is None:
+                    time.sleep(_TAKEN_S)  # others work at all that is left
+                    continue
+                self._publishing.begin(partition)
+                for work in self._left(partition):
+                    if not self._has_room(partition):
+                        break
+                    self._yielded += work is not None
+                    yield work
+                else:
+                    self._publishing.planned(partition)
+        finally:
+            self._plans.flush()
 
     def _next(self, waiting: deque[Partition]) -> Partition | None:
         """The first that is free, its lease taken. Those whose decision does not hold any more are settled on the way."""

@@ -22,7 +22,7 @@ def choose(results: Sequence[Result]) -> Choice:
     priced = all(_of(r).cost_per_million is not None for r in fit)
     costs = {r.name: _cost(r, priced) for r in fit}
     reach = min(cost.high for cost in costs.values())
-    best = min(fit, key=lambda r: (costs[r.name].high, costs[r.name].median))
+    best = min(fit, key=lambda r: (costs[r.name].high, costs[r.name].median, _axes(_of(r))))  # two rates may round to one cost
     alike = tuple(r.name for r in fit if r is not best and costs[r.name].low <= reach)
     return Choice(best.name, _why(best, fit, costs, alike, priced), alike)
 
