@@ -10,20 +10,16 @@ holds for the files, source settings and version of scoring that it was made of,
 
 from __future__ import annotations
 
-import hashlib
 import json
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 
 import pyarrow as pa
 
 from scoring import __version__
-from scoring.errors import StoreError
 from scoring.settings import Source
-from scoring.stores import Store
+from scoring.stores import Store, advice
 from scoring.types import Fragment, Partition, Slice, digest
 
 _FORMAT = 1  # counts up when a line is written otherwise
@@ -93,10 +89,7 @@ class Plans:
         with pa.ipc.new_file(sink, schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
             for batch in batches:
                 writer.write_batch(batch)
-        content = sink.getvalue().to_pybytes()
-        with suppress(StoreError, OSError):
-            name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}.log"
-            self._store.replace(f"{self._folder}/{name}", _digest(content) + b"\n" + content)
+        advice.write(self._store, self._folder, sink.getvalue().to_pybytes())
 
     def _name(self, partition: Partition) -> str:
         """Of a plan: all that it depends on."""
@@ -110,15 +103,9 @@ def _text(work: Slice) -> str:
 
 def _whole(store: Store, folder: str) -> Iterator[tuple[pa.RecordBatchFileReader, list[str]]]:
     """Of all objects that are, and that this version can read: a batch for each name."""
-    for key in store.list(folder):
-        with suppress(StoreError, OSError, pa.ArrowException, ValueError, TypeError, KeyError):
-            said, _, content = store.get(key).partition(b"\n")
-            if said == _digest(content):
-                reader = pa.ipc.open_file(content)
-                names = json.loads(reader.schema.metadata[b"plans"])
-                if reader.schema.remove_metadata() == _SCHEMA and len(names) == reader.num_record_batches:
-                    yield reader, names
-
-
-def _digest(content: bytes) -> bytes:
-    return hashlib.sha256(content).hexdigest().encode()
+    for content in advice.whole(store, folder):
+        with suppress(OSError, pa.ArrowException, ValueError, TypeError, KeyError):
+            reader = pa.ipc.open_file(content)
+            names = json.loads(reader.schema.metadata[b"plans"])
+            if reader.schema.remove_metadata() == _SCHEMA and len(names) == reader.num_record_batches:
+                yield reader, names

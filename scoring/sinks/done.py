@@ -10,16 +10,12 @@ that file has the stamp that it had then. What is missing or damaged here costs 
 from __future__ import annotations
 
 import gc
-import hashlib
 import json
-import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 
-from scoring.errors import StoreError
-from scoring.stores import Store
+from scoring.stores import Store, advice
 from scoring.types import Findings, Receipt, canonical
 
 _ALWAYS, _NOTHING = ("slice_id", "partition", "attempt", "rows_in", "counts"), Findings()
@@ -49,12 +45,8 @@ class DoneLog:
 
     def flush(self) -> None:
         lines, self._lines = self._lines, []
-        if not lines:
-            return
-        text = b"\n".join(lines)
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}.log"
-        with suppress(StoreError, OSError):
-            self._store.replace(f"{self._folder}/{name}", _digest(text) + b"\n" + text)
+        if lines:
+            advice.write(self._store, self._folder, b"\n".join(lines))
 
 
 class Recalled:
@@ -115,22 +107,14 @@ def forget_log(store: Store, run_id: str) -> None:
 
 
 def _lines(store: Store, run_id: str) -> Iterator[bytes]:
-    """Of all objects that are whole."""
-    for key in store.list(_folder(run_id)):
-        with suppress(StoreError, OSError):
-            digest, _, text = store.get(key).partition(b"\n")
-            if digest == _digest(text):
-                yield from text.split(b"\n")
+    for text in advice.whole(store, _folder(run_id)):
+        yield from text.split(b"\n")
 
 
 def _brief(receipt: Receipt) -> bytes:
     """Without what is empty, which is half of an ordinary receipt, and half of the time to read it."""
     said = {name: value for name, value in vars(receipt).items() if name in _ALWAYS or (value and value != _NOTHING)}
     return canonical(said)
-
-
-def _digest(text: bytes) -> bytes:
-    return hashlib.sha256(text).hexdigest().encode()
 
 
 def _folder(run_id: str) -> str:
